@@ -1,0 +1,300 @@
+//! The arguments, one struct per verb.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use countermark::lineage::graph::Kind;
+use countermark::sign::ParentRequest;
+
+/// Strike a mark into model weights, sign where they came from, and let anybody check it.
+#[derive(Parser)]
+#[command(name = "countermark", version, arg_required_else_help = true, after_help = "\
+Exit codes: 0 good, 1 something checked is wrong (or no mark found), 2 could not be done as asked,
+3 signer unknown or something could not be checked, 4 no provenance found.
+
+Start with `countermark demo`.")]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Keygen(Keygen),
+    Digest(Digest),
+    Diff(Diff),
+    #[command(subcommand)]
+    Watermark(Watermark),
+    Sign(Sign),
+    #[command(subcommand)]
+    Lineage(Lineage),
+    #[command(subcommand)]
+    Anchor(Anchor),
+    #[command(subcommand)]
+    Manifest(Manifest),
+    Verify(Verify),
+    #[command(subcommand)]
+    Badge(Badge),
+    Demo(Demo),
+    Completions(Completions),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Human,
+    Json,
+}
+
+/// Make an owner's keys, certificate and a policy that trusts them
+#[derive(Args)]
+#[command(after_help = "Example: countermark keygen --out keys --name 'Example Lab'")]
+pub struct Keygen {
+    /// Folder for the keys; nothing in it is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Who you are, for the certificate and the policy
+    #[arg(long, default_value = "owner")]
+    pub name: String,
+}
+
+/// Hash a file or a folder: the root first, then what was asked for
+#[derive(Args)]
+#[command(after_help = "Example: countermark digest model --tensors\nThe root of a single file is its plain BLAKE3, so b3sum agrees.")]
+pub struct Digest {
+    pub path: PathBuf,
+    /// Also the tensors root and every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Also SHA-256, of the file or of a folder's listing
+    #[arg(long)]
+    pub sha256: bool,
+    /// Print a folder's listing, whose BLAKE3 is the root
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "format"])]
+    pub listing: bool,
+    /// Hash every byte again (this version keeps no cache, so it always does)
+    #[arg(long)]
+    pub no_cache: bool,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Say in which files and tensors two artifacts differ
+#[derive(Args)]
+#[command(after_help = "Example: countermark diff base fine-tuned")]
+pub struct Diff {
+    pub first: PathBuf,
+    pub second: PathBuf,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Strike a mark into weights, or look for one
+#[derive(Subcommand)]
+pub enum Watermark {
+    Embed(Embed),
+    Detect(Detect),
+}
+
+/// Strike a mark into the weights of a model
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark embed model --key keys/owner.mark.key --out marked --log log
+The commitment record goes to marks/ beside the key; log it before you release the model.")]
+pub struct Embed {
+    /// A .safetensors file, or a folder with such files
+    pub model: PathBuf,
+    /// The secret that keygen made
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// The marked copy; a folder in gives a folder out
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Log the commitment there, signed by the owner.key beside the mark key
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+    /// Distortion of the marked weights in dB, such as -40; chosen for you when left out
+    #[arg(long, value_name = "DB", allow_negative_numbers = true)]
+    pub strength: Option<f64>,
+    /// 16 bytes to carry instead of the hash of the record
+    #[arg(long, value_name = "HEX")]
+    pub payload: Option<String>,
+    /// Whose copy this is
+    #[arg(long, value_name = "NAME")]
+    pub recipient: Option<String>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Look for the marks of a key in the weights of a model
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark detect suspect --key keys/owner.mark.key
+Exit codes: 0 detected, 1 not detected (which proves nothing), 3 too small to tell.")]
+pub struct Detect {
+    /// A .safetensors file, or a folder with such files
+    pub model: PathBuf,
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// The commitment record; all records beside the key when left out
+    #[arg(long, value_name = "FILE")]
+    pub commitment: Option<PathBuf>,
+    /// The unmarked base, to report the distortion
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Sign a release: statement, C2PA manifest, log entry, bundle
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countermark sign data --key keys/owner.key --log log --out data.provenance.json
+  countermark sign model --key keys/owner.key --log log \\
+      --parent trained-on=data.provenance.json@data --out model.provenance.json")]
+pub struct Sign {
+    /// A file, or the folder of a model or dataset
+    pub path: PathBuf,
+    /// owner.key, with owner.crt beside it
+    #[arg(long)]
+    pub key: PathBuf,
+    /// What it was made from: RELATION=BUNDLE[@PATH]; may be given several times
+    #[arg(long = "parent", value_name = "RELATION=BUNDLE[@PATH]")]
+    pub parents: Vec<ParentRequest>,
+    /// Log the release there; the log is made when it is not there yet
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+    /// Where the bundle goes [default: NAME.provenance.json beside the artifact]
+    #[arg(long, value_name = "NAME.provenance.json")]
+    pub out: Option<PathBuf>,
+    /// model, adapter, dataset, …; told from the files when left out
+    #[arg(long)]
+    pub kind: Option<Kind>,
+    /// Commitment record of a mark in it, beside those that embed left for this very model
+    #[arg(long = "mark", value_name = "FILE")]
+    pub marks: Vec<PathBuf>,
+    /// How it was made: NAME=VALUE; may be given several times
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// Revision of the code that made it
+    #[arg(long)]
+    pub revision: Option<String>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Look at the lineage in a bundle
+#[derive(Subcommand)]
+pub enum Lineage {
+    /// List the artifact and its ancestors
+    Show(LineageShow),
+    /// Draw the lineage
+    #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
+    Graph(LineageGraph),
+}
+
+#[derive(Args)]
+pub struct LineageShow {
+    pub bundle: PathBuf,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+#[derive(Args)]
+pub struct LineageGraph {
+    pub bundle: PathBuf,
+    #[arg(long, value_enum, default_value = "svg")]
+    pub format: Picture,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Picture {
+    Svg,
+    Dot,
+    Mermaid,
+    Json,
+}
+
+/// Look at a local log
+#[derive(Subcommand)]
+pub enum Anchor {
+    /// Size, root and verifier key of a log
+    Status {
+        #[arg(value_name = "DIR")]
+        log: PathBuf,
+    },
+    /// Print the inclusion proof of an entry, as C2SP tlog-proof
+    Prove {
+        #[arg(value_name = "DIR")]
+        log: PathBuf,
+        index: u64,
+    },
+}
+
+/// Look at a C2PA manifest
+#[derive(Subcommand)]
+pub enum Manifest {
+    /// Print what a manifest store says; nothing is verified by this
+    Read { file: PathBuf },
+}
+
+/// Re-hash an artifact and check everything that speaks for it
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark verify model --policy policy.toml
+Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be
+checked, 4 no provenance found.")]
+pub struct Verify {
+    pub path: PathBuf,
+    /// The bundle [default: NAME.provenance.json beside the path]
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// Whom to believe; without it nobody is known
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Ask for an anchor on a chain that is included
+    #[arg(long)]
+    pub require_anchor: bool,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Make a badge from a verdict; exit 0 once made, whatever the state
+#[derive(Subcommand)]
+pub enum Badge {
+    /// The picture
+    Svg(BadgeOf),
+    /// The JSON of a shields.io endpoint
+    Json(BadgeOf),
+    /// Markdown for a model card
+    Markdown(BadgeOf),
+}
+
+#[derive(Args)]
+pub struct BadgeOf {
+    pub path: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+/// The whole path on a small real model: mark, sign, log, verify, and what tampering comes to
+#[derive(Args)]
+#[command(after_help = "Example: countermark demo --out demo && xdg-open demo/lineage.svg")]
+pub struct Demo {
+    /// Folder for what the demo makes; must not be there yet
+    #[arg(long, default_value = "countermark-demo")]
+    pub out: PathBuf,
+}
+
+/// Print completions for a shell
+#[derive(Args)]
+pub struct Completions {
+    pub shell: clap_complete::Shell,
+}

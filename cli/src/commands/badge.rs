@@ -1,0 +1,27 @@
+//! `badge svg`, `badge json`, `badge markdown`.
+
+use countermark::badge;
+use countermark::lineage::verdict::Verdict;
+use countermark::verify::{self, Request};
+
+use crate::args::{Badge, BadgeOf};
+use crate::bar::Bar;
+use crate::print::{self, Result};
+
+pub fn run(args: Badge) -> Result<u8> {
+    match args {
+        Badge::Svg(of) => print::text(&badge::svg(&verdict(of)?))?,
+        Badge::Json(of) => print::json(&badge::shields(&verdict(of)?))?,
+        Badge::Markdown(of) => {
+            let verdict = verdict(of)?;
+            let bundle = format!("{}.provenance.json", verdict.name);
+            print::line(badge::markdown(&verdict, "badge.svg", &bundle))?;
+        }
+    }
+    Ok(0)
+}
+
+fn verdict(of: BadgeOf) -> Result<Verdict> {
+    let request = Request { path: of.path, bundle: of.bundle, policy: of.policy, require_anchor: false };
+    Ok(verify::verify(&request, &Bar::new())?)
+}

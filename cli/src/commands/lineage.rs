@@ -1,0 +1,47 @@
+//! `lineage show` and `lineage graph`.
+
+use countermark::io::files;
+use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
+use countermark::lineage::graph::render::Graph;
+
+use crate::args::{Format, Lineage, Picture};
+use crate::print::{self, Result};
+
+pub fn run(args: Lineage) -> Result<u8> {
+    match args {
+        Lineage::Show(args) => {
+            let graph = open(&args.bundle)?;
+            if args.format == Format::Json {
+                print::json(&graph)?;
+                return Ok(0);
+            }
+            let head = ["statement", "root", "kind", "name", "from"].map(str::to_owned).to_vec();
+            let mut rows = vec![head];
+            for node in &graph.nodes {
+                let from: Vec<String> = graph
+                    .edges
+                    .iter()
+                    .filter(|edge| edge.child == node.id)
+                    .map(|edge| format!("{} {}", edge.relation, edge.parent.short()))
+                    .collect();
+                let kind = node.kind.map_or("not in the bundle", |kind| kind.as_str());
+                rows.push(vec![node.id.short(), node.root.short(), kind.to_owned(), node.name.clone(), from.join(", ")]);
+            }
+            print::table(&rows)?;
+        }
+        Lineage::Graph(args) => {
+            let graph = open(&args.bundle)?;
+            match args.format {
+                Picture::Svg => print::text(&graph.to_svg())?,
+                Picture::Dot => print::text(&graph.to_dot())?,
+                Picture::Mermaid => print::text(&graph.to_mermaid())?,
+                Picture::Json => print::json(&graph)?,
+            }
+        }
+    }
+    Ok(0)
+}
+
+fn open(bundle: &std::path::Path) -> Result<Graph> {
+    Ok(Graph::of(&Bundle::parse(&files::read(bundle, MAX_BUNDLE)?)?)?)
+}

@@ -1,0 +1,38 @@
+//! One file per verb: arguments to a request of the library, its answer to stdout and an exit code.
+
+mod anchor;
+mod badge;
+mod demo;
+mod digest;
+mod keygen;
+mod lineage;
+mod manifest;
+mod sign;
+mod verify;
+mod watermark;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Arguments, Command};
+use crate::print::Result;
+
+/// Runs a verb and answers its exit code.
+pub fn run(command: Command) -> Result<u8> {
+    match command {
+        Command::Keygen(args) => keygen::run(args),
+        Command::Digest(args) => digest::digest(args),
+        Command::Diff(args) => digest::diff(args),
+        Command::Watermark(args) => watermark::run(args),
+        Command::Sign(args) => sign::run(args),
+        Command::Lineage(args) => lineage::run(args),
+        Command::Anchor(args) => anchor::run(args),
+        Command::Manifest(args) => manifest::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Badge(args) => badge::run(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Arguments::command(), "countermark", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

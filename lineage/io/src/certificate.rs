@@ -1,0 +1,247 @@
+//! Issues the certificates that a C2PA signature needs: a root of the owner's own, and a leaf for the signing key.
+//!
+//! The leaf follows the certificate profile of the C2PA specification (2.2, section 14.5). Such a chain is trusted where
+//! its root is named in a policy, and nowhere else.
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use sha2::{Digest as _, Sha256};
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::der::asn1::{Any, BitString, GeneralizedTime, OctetString, SetOfVec, UtcTime};
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{self, DateTime, Decode as _, DecodePem as _, Encode as _, EncodePem as _, Tag};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier,
+};
+use x509_cert::ext::{AsExtension as _, Extension};
+use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+use x509_cert::time::{Time, Validity};
+use x509_cert::{Certificate, TbsCertificate, Version};
+
+/// How long a leaf is valid, in days. The profile allows 366.
+pub const LEAF_DAYS: i64 = 365;
+/// How long a root is valid, in days.
+pub const ROOT_DAYS: i64 = 3652;
+/// The longest name of an owner, in characters: X.520 allows 64, and the root's name adds a word.
+pub const MAX_NAME: usize = 59;
+
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const ORGANISATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
+/// C2PA claim signing, and e-mail protection because older validators know only that.
+const USAGES: [ObjectIdentifier; 2] =
+    [ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62558.2.1"), ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4")];
+
+/// Why no certificate was issued or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The owner's name does not fit into a certificate.
+    #[error(
+        "the owner's name has {0} characters\nhelp: give a name of 1 to {MAX_NAME} characters without control characters"
+    )]
+    Name(usize),
+    /// The file is not a leaf certificate followed by its root.
+    #[error("certificates: {0}\nhelp: give the file owner.crt as keygen wrote it, the leaf first and then the root")]
+    Chain(String),
+    /// The root key is not the one of the root certificate.
+    #[error("the root key does not belong to the root certificate\nhelp: use the owner.root.key beside this owner.crt")]
+    RootKey,
+    /// A certificate could not be encoded, for example because of a time outside the years 1970 to 9999.
+    #[error("certificate: {0}\nhelp: check the clock")]
+    Encoding(#[from] der::Error),
+}
+
+/// A leaf and the root that signed it, each as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The certificate of the signing key.
+    pub leaf_pem: String,
+    /// The certificate of the root key, signed by itself.
+    pub root_pem: String,
+}
+
+impl Chain {
+    /// Reads what [`Chain::to_pem`] wrote.
+    ///
+    /// # Errors
+    /// [`CertificateError::Chain`] unless the text holds exactly two certificates.
+    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
+        const END: &str = "-----END CERTIFICATE-----";
+        let blocks: Vec<_> = text.split_inclusive(END).map(str::trim).filter(|block| !block.is_empty()).collect();
+        let [leaf, root] = *blocks else {
+            return Err(CertificateError::Chain(format!("expected two certificates, found {}", blocks.len())));
+        };
+        let read = |which: &str, pem: &str| {
+            let pem = format!("{pem}\n");
+            Certificate::from_pem(&pem).map_err(|error| CertificateError::Chain(format!("{which}: {error}")))?;
+            Ok::<_, CertificateError>(pem)
+        };
+        Ok(Chain { leaf_pem: read("leaf", leaf)?, root_pem: read("root", root)? })
+    }
+
+    /// The content of `owner.crt`: the leaf, then the root.
+    pub fn to_pem(&self) -> String {
+        format!("{}{}", self.leaf_pem, self.root_pem)
+    }
+
+    /// Both certificates as DER, the leaf first.
+    ///
+    /// # Errors
+    /// [`CertificateError::Encoding`] when one of them is not a certificate.
+    pub fn to_der(&self) -> Result<[Vec<u8>; 2], CertificateError> {
+        Ok([Certificate::from_pem(&self.leaf_pem)?.to_der()?, Certificate::from_pem(&self.root_pem)?.to_der()?])
+    }
+}
+
+/// Issues a root for `root` and a leaf for `leaf`, valid from `now` (seconds since 1970). Both carry the owner's `name`.
+///
+/// # Errors
+/// [`CertificateError::Name`] when the name is empty or too long, [`CertificateError::Encoding`] when the time is absurd.
+pub fn issue(root: &SigningKey, leaf: &VerifyingKey, name: &str, now: i64) -> Result<Chain, CertificateError> {
+    let length = name.chars().count();
+    if !(1..=MAX_NAME).contains(&length) || name.chars().any(char::is_control) {
+        return Err(CertificateError::Name(length));
+    }
+    let authority = distinguished_name(&format!("{name} root"), name)?;
+    let key = root.verifying_key();
+    let extensions = vec![
+        BasicConstraints { ca: true, path_len_constraint: Some(0) }.to_extension(&authority, &[])?,
+        KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign).to_extension(&authority, &[])?,
+        SubjectKeyIdentifier(key_identifier(&key)?).to_extension(&authority, &[])?,
+    ];
+    let root_certificate = sign(root, &authority, &authority, &key, (now, ROOT_DAYS), extensions)?;
+    Ok(Chain {
+        leaf_pem: issue_leaf(root, &authority, &distinguished_name(name, name)?, leaf, now)?,
+        root_pem: root_certificate.to_pem(LineEnding::LF)?,
+    })
+}
+
+/// Issues a new leaf for `leaf` under the root of `chain`, with the subject of its old leaf, valid from `now`.
+///
+/// # Errors
+/// [`CertificateError::RootKey`] when `root` is not the key of that root.
+pub fn renew(chain: &Chain, root: &SigningKey, leaf: &VerifyingKey, now: i64) -> Result<Chain, CertificateError> {
+    let [old_leaf, old_root] = chain.to_der()?;
+    let (old_leaf, old_root) = (Certificate::from_der(&old_leaf)?, Certificate::from_der(&old_root)?);
+    let key = &old_root.tbs_certificate.subject_public_key_info;
+    if key.subject_public_key.as_bytes() != Some(root.verifying_key().as_bytes()) {
+        return Err(CertificateError::RootKey);
+    }
+    let (authority, subject) = (&old_root.tbs_certificate.subject, &old_leaf.tbs_certificate.subject);
+    Ok(Chain { leaf_pem: issue_leaf(root, authority, subject, leaf, now)?, root_pem: chain.root_pem.clone() })
+}
+
+fn issue_leaf(
+    root: &SigningKey,
+    authority: &Name,
+    subject: &Name,
+    leaf: &VerifyingKey,
+    now: i64,
+) -> Result<String, CertificateError> {
+    let authority_key = AuthorityKeyIdentifier {
+        key_identifier: Some(key_identifier(&root.verifying_key())?),
+        ..AuthorityKeyIdentifier::default()
+    };
+    let extensions = vec![
+        BasicConstraints { ca: false, path_len_constraint: None }.to_extension(subject, &[])?,
+        KeyUsage(KeyUsages::DigitalSignature.into()).to_extension(subject, &[])?,
+        ExtendedKeyUsage(USAGES.to_vec()).to_extension(subject, &[])?,
+        SubjectKeyIdentifier(key_identifier(leaf)?).to_extension(subject, &[])?,
+        authority_key.to_extension(subject, &[])?,
+    ];
+    Ok(sign(root, authority, subject, leaf, (now, LEAF_DAYS), extensions)?.to_pem(LineEnding::LF)?)
+}
+
+/// One certificate: RFC 5280 with the algorithms of RFC 8410.
+fn sign(
+    root: &SigningKey,
+    issuer: &Name,
+    subject: &Name,
+    key: &VerifyingKey,
+    (start, days): (i64, i64),
+    extensions: Vec<Extension>,
+) -> Result<Certificate, CertificateError> {
+    let algorithm = AlgorithmIdentifierOwned { oid: ED25519, parameters: None };
+    // Unique for each issuer, key and second, and needs no random number. The first bit is cleared: serials are positive.
+    let mut serial = Sha256::new_with_prefix(root.verifying_key().as_bytes());
+    serial.update(key.as_bytes());
+    serial.update(start.to_be_bytes());
+    let mut serial = serial.finalize();
+    serial[0] = serial[0] & 0x7f | 0x40;
+
+    let tbs_certificate = TbsCertificate {
+        version: Version::V3,
+        serial_number: SerialNumber::new(&serial[..16])?,
+        signature: algorithm.clone(),
+        issuer: issuer.clone(),
+        validity: Validity { not_before: time(start)?, not_after: time(start.saturating_add(days * 86_400))? },
+        subject: subject.clone(),
+        subject_public_key_info: SubjectPublicKeyInfoOwned {
+            algorithm: algorithm.clone(),
+            subject_public_key: BitString::from_bytes(key.as_bytes())?,
+        },
+        issuer_unique_id: None,
+        subject_unique_id: None,
+        extensions: Some(extensions),
+    };
+    let signature = BitString::from_bytes(&root.sign(&tbs_certificate.to_der()?).to_bytes())?;
+    Ok(Certificate { tbs_certificate, signature_algorithm: algorithm, signature })
+}
+
+fn distinguished_name(common: &str, organisation: &str) -> der::Result<Name> {
+    let part = |oid, text: &str| {
+        let value = Any::new(Tag::Utf8String, text.as_bytes())?;
+        Ok::<_, der::Error>(RelativeDistinguishedName(SetOfVec::try_from(vec![AttributeTypeAndValue { oid, value }])?))
+    };
+    Ok(RdnSequence(vec![part(ORGANISATION, organisation)?, part(COMMON_NAME, common)?]))
+}
+
+/// RFC 7093, section 2, method 1: the first 160 bits of the SHA-256 of the key.
+fn key_identifier(key: &VerifyingKey) -> der::Result<OctetString> {
+    OctetString::new(&Sha256::digest(key.as_bytes())[..20])
+}
+
+/// UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280, 4.1.2.5).
+fn time(unix: i64) -> der::Result<Time> {
+    let seconds = u64::try_from(unix).map_err(|_| der::ErrorKind::DateTime)?;
+    let date = DateTime::from_unix_duration(std::time::Duration::from_secs(seconds))?;
+    Ok(if date.year() <= UtcTime::MAX_YEAR {
+        Time::UtcTime(UtcTime::from_date_time(date)?)
+    } else {
+        Time::GeneralTime(GeneralizedTime::from_date_time(date))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_795_000_000;
+
+    #[test]
+    fn a_chain_survives_its_file_and_a_renewal() {
+        let (root, leaf) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let chain = issue(&root, &leaf.verifying_key(), "Ada Löwe", NOW).unwrap();
+        assert_eq!(Chain::from_pem(&chain.to_pem()).unwrap(), chain);
+        assert_eq!(issue(&root, &leaf.verifying_key(), "Ada Löwe", NOW).unwrap(), chain, "no hidden randomness");
+
+        let renewed = renew(&chain, &root, &leaf.verifying_key(), NOW + 300 * 86_400).unwrap();
+        assert_eq!(renewed.root_pem, chain.root_pem);
+        assert_ne!(renewed.leaf_pem, chain.leaf_pem);
+        assert!(matches!(renew(&chain, &leaf, &leaf.verifying_key(), NOW), Err(CertificateError::RootKey)));
+    }
+
+    #[test]
+    fn names_and_files_that_do_not_fit_are_refused() {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        for name in ["", &"x".repeat(60), "two\nlines"] {
+            assert!(matches!(issue(&key, &key.verifying_key(), name, NOW), Err(CertificateError::Name(_))));
+        }
+        assert!(issue(&key, &key.verifying_key(), "x", -1).is_err());
+        for text in ["", " ", "-----END CERTIFICATE-----", "-----END CERTIFICATE----------END CERTIFICATE-----", "x"] {
+            assert!(matches!(Chain::from_pem(text), Err(CertificateError::Chain(_))), "{text}");
+        }
+    }
+}

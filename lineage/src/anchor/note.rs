@@ -1,0 +1,240 @@
+//! Signed notes (C2SP signed-note v1.0.0), with Ed25519 signatures of type 1.
+//!
+//! ```text
+//! text
+//!
+//! — name base64(key id, 4 bytes ‖ signature)
+//! ```
+
+use std::fmt;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ed25519_dalek::{Signer as _, SigningKey};
+
+use crate::Error;
+use crate::credential::keys::PublicKey;
+use crate::digest::Hash;
+
+/// Signature type of an Ed25519 note signature.
+const ED25519: u8 = 0x01;
+const MAX_NOTE: usize = 1 << 20;
+const MAX_SIGNATURES: usize = 100;
+const DASH: &str = "\u{2014} ";
+
+/// A verifier key: `name+hex(key id)+base64(type ‖ public key)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierKey {
+    /// Name of the key; for a log, its origin.
+    pub name: String,
+    /// The Ed25519 key.
+    pub key: PublicKey,
+}
+
+impl VerifierKey {
+    /// A key under a name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the name is empty or holds a space, a `+` or a control character.
+    pub fn new(name: &str, key: PublicKey) -> Result<Self, Error> {
+        if !is_name(name) {
+            return Err(Error::usage(
+                format!("{name:?} cannot name a log"),
+                "use a URL without its scheme, such as log.example/releases",
+            ));
+        }
+        Ok(VerifierKey { name: name.to_owned(), key })
+    }
+
+    /// Reads the text form and recomputes the key id.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the part.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let refuse = |problem: &str| {
+            Err(Error::input(format!("verifier key {text:?}"), problem, "copy the whole line that the log printed"))
+        };
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+            return refuse("expected NAME+ID+KEY");
+        };
+        let Ok(bytes) = STANDARD.decode(encoded) else { return refuse("the key is not canonical Base64") };
+        let key = match bytes.split_first() {
+            Some((&ED25519, key)) => PublicKey::from_bytes(key),
+            _ => return refuse("is not an Ed25519 note key"),
+        };
+        let Some(key) = key else { return refuse("is not an Ed25519 public key") };
+        if !is_name(name) {
+            return refuse("the name is empty or holds a space");
+        }
+        let verifier = VerifierKey { name: name.to_owned(), key };
+        if hex(&verifier.id()) != id {
+            return refuse("the key id does not fit name and key");
+        }
+        Ok(verifier)
+    }
+
+    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
+    pub fn id(&self) -> [u8; 4] {
+        let mut bytes = format!("{}\n", self.name).into_bytes();
+        bytes.push(ED25519);
+        bytes.extend_from_slice(self.key.as_bytes());
+        let [a, b, c, d, ..] = Hash::sha256(&bytes).0;
+        [a, b, c, d]
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key: Vec<u8> = [&[ED25519], self.key.as_bytes().as_slice()].concat();
+        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
+}
+
+/// Signs `text`, which ends in a line feed, as `name`.
+pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, Error> {
+    let verifier = VerifierKey::new(name, key.verifying_key().into())?;
+    let signature = key.sign(text.as_bytes()).to_bytes();
+    let blob = STANDARD.encode([verifier.id().as_slice(), &signature].concat());
+    Ok(format!("{text}\n{DASH}{name} {blob}\n"))
+}
+
+/// The text of a note, shown only after a signature of `verifier` was checked.
+///
+/// Lines of other keys are ignored; a bad signature of `verifier` refuses the whole note, also when it stands beside a
+/// good one.
+///
+/// # Errors
+/// [`Error::Input`] with the line.
+pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error> {
+    let (text, lines) = split(note)?;
+    let mut good = false;
+    for (name, blob) in lines {
+        let (id, signature) = blob.split_at(4);
+        if name != verifier.name || id != verifier.id() {
+            continue;
+        }
+        if !verifier.key.verifies(text.as_bytes(), signature) {
+            return refuse(format!("signature of {name}"), "does not fit the text");
+        }
+        good = true;
+    }
+    if !good {
+        return refuse("signatures".to_owned(), &format!("none is by {}", verifier.name));
+    }
+    Ok(text)
+}
+
+/// A signature line: the name, and the key id with the signature behind it.
+type Line<'a> = (&'a str, Vec<u8>);
+
+/// Splits a note into its text and its signature lines, by the grammar and nothing laxer.
+fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
+    if note.len() > MAX_NOTE {
+        return refuse("length".to_owned(), "is above 1 MiB");
+    }
+    if let Some(at) = note.bytes().position(|byte| byte < 0x20 && byte != b'\n') {
+        return refuse(format!("byte {at}"), "is a control character");
+    }
+    let Some(at) = note.rfind("\n\n") else {
+        return refuse("text".to_owned(), "no blank line before the signatures");
+    };
+    let (text, signatures) = (&note[..=at], &note[at + 2..]);
+    let Some(signatures) = signatures.strip_suffix('\n') else {
+        return refuse("signatures".to_owned(), "no line feed at the end");
+    };
+    let mut lines = Vec::new();
+    for (index, line) in signatures.split('\n').enumerate() {
+        let place = || format!("signature line {}", index + 1);
+        if index == MAX_SIGNATURES {
+            return refuse(place(), "is one too many");
+        }
+        let Some((name, blob)) = line.strip_prefix(DASH).and_then(|line| line.split_once(' ')) else {
+            return refuse(place(), "is not '\u{2014} NAME BASE64'");
+        };
+        if !is_name(name) {
+            return refuse(place(), "has an unusable name");
+        }
+        match STANDARD.decode(blob) {
+            Ok(blob) if blob.len() > 4 => lines.push((name, blob)),
+            Ok(_) => return refuse(place(), "is shorter than a key id and a signature"),
+            Err(_) => return refuse(place(), "is not canonical Base64"),
+        }
+    }
+    Ok((text, lines))
+}
+
+fn refuse<T>(place: String, problem: &str) -> Result<T, Error> {
+    Err(Error::input(format!("note {place}"), problem, "fetch the checkpoint again from the log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> SigningKey {
+        SigningKey::from_bytes(&std::array::from_fn(|i| i as u8))
+    }
+
+    fn verifier() -> VerifierKey {
+        VerifierKey::new("log.example/countermark", key().verifying_key().into()).unwrap()
+    }
+
+    #[test]
+    fn known_answer_of_a_verifier_key() {
+        let text = "log.example/countermark+5e680137+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+        assert_eq!(verifier().to_string(), text);
+        assert_eq!(VerifierKey::parse(text).unwrap(), verifier());
+        assert!(VerifierKey::parse(&text.replace("5e68", "5e69")).is_err());
+        assert!(VerifierKey::parse("x+00000000+AA==").is_err());
+    }
+
+    #[test]
+    fn known_answer_of_a_note() {
+        let text = "log.example/countermark\n5\n1eWxVJKOTWfdnGSKzk2xfCUqdfj5TaSAW+oRJSRW7Bg=\n";
+        let note = sign(text, "log.example/countermark", &key()).unwrap();
+        let line = "\u{2014} log.example/countermark XmgBN49D+dDU2S3TjW6WZiZ4EVBlyPERUrRt7ER1s3zql+LA4PXpTyUg7CCIz2FbDNijG7n7fv4GaSY9LLfebiY3HgA=\n";
+        assert_eq!(note, format!("{text}\n{line}"));
+        assert_eq!(note.len(), 193);
+        assert_eq!(open(&note, &verifier()).unwrap(), text);
+    }
+
+    #[test]
+    fn every_flipped_byte_is_refused() {
+        let note = sign("log\n1\nroot\n", "log.example/countermark", &key()).unwrap();
+        for at in 0..note.len() {
+            let mut bytes = note.clone().into_bytes();
+            bytes[at] ^= 1;
+            if let Ok(flipped) = String::from_utf8(bytes) {
+                assert!(open(&flipped, &verifier()).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_line_of_a_known_key_spoils_the_note() {
+        let note = sign("a\n", "log.example/countermark", &key()).unwrap();
+        let other = sign("b\n", "log.example/countermark", &key()).unwrap();
+        let bad = other.split_once("\n\n").unwrap().1;
+        assert!(open(&format!("{note}{bad}"), &verifier()).is_err());
+        let stranger = sign("a\n", "other.example", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        let line = stranger.split_once("\n\n").unwrap().1;
+        assert_eq!(open(&format!("{note}{line}"), &verifier()).unwrap(), "a\n");
+        assert!(open(&stranger, &verifier()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(text in "(?s).{0,300}") {
+            let _ = open(&text, &verifier());
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The signature of a claim: a tagged COSE_Sign1 (RFC 9052) with a detached payload and its certificates (RFC 9360).
+
+use super::c2pa::Refusal;
+use super::keys::PublicKey;
+use super::x509;
+use crate::cbor::{self, Rules, Value};
+
+const ALGORITHM: i64 = 1;
+const X5CHAIN: i64 = 33;
+const EDDSA: i64 = -8;
+
+/// A parsed signature. Nothing is verified yet.
+pub(super) struct Sign1 {
+    protected: Vec<u8>,
+    signature: Vec<u8>,
+    /// DER, the leaf first. Not empty.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// How much of what the signature does not cover is tolerated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unsigned {
+    /// Nothing: every byte counts.
+    Nothing,
+    /// Zero padding, time-stamps and revocation data. They are ignored. For parents, whose bytes the child's hash fixes.
+    Ignored,
+}
+
+/// Reads the box `c2pa.signature`.
+pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> {
+    let refuse = |problem: &str| Refusal::invalid(format!("COSE signature: {problem}"));
+    // With an empty unprotected header the deterministic encoding is the one that signers write.
+    let rules = if unsigned == Unsigned::Nothing { Rules::Deterministic } else { Rules::Lenient };
+    let sign1 = cbor::decode(bytes, rules).map_err(|error| refuse(&error.to_string()))?;
+    let Value::Tag(18, inner) = sign1 else {
+        return Err(refuse("is not a tagged COSE_Sign1"));
+    };
+    let Value::Array(parts) = *inner else {
+        return Err(refuse("is not an array"));
+    };
+    let Ok([Value::Bytes(protected), Value::Map(header), Value::Null, Value::Bytes(signature)]) =
+        <[Value; 4]>::try_from(parts)
+    else {
+        return Err(refuse("is not [protected, unprotected, null, signature]"));
+    };
+    for (label, value) in &header {
+        let tolerated = unsigned == Unsigned::Ignored
+            && match label.as_text() {
+                Some("pad" | "pad2") => value.as_bytes().is_some_and(|pad| pad.iter().all(|byte| *byte == 0)),
+                Some("sigTst2" | "rVals") => true,
+                _ => false,
+            };
+        if !tolerated {
+            return Err(refuse("the unprotected header, which no signature covers, is not empty"));
+        }
+    }
+
+    let protected_header =
+        cbor::decode(&protected, Rules::Deterministic).map_err(|error| refuse(&error.to_string()))?;
+    let known = |(key, _): &(Value, Value)| matches!(key.as_int(), Some(ALGORITHM | X5CHAIN));
+    if !protected_header.as_map().is_some_and(|pairs| pairs.iter().all(known)) {
+        return Err(Refusal::unsupported("COSE signature: a protected header other than alg and x5chain".into()));
+    }
+    match protected_header.get(ALGORITHM).and_then(Value::as_int) {
+        Some(EDDSA) => {}
+        Some(other) => return Err(Refusal::unsupported(format!("COSE algorithm {other}; only EdDSA (-8) is checked"))),
+        None => return Err(refuse("no algorithm")),
+    }
+    // RFC 9360: one certificate is a byte string, several are an array.
+    let chain = match protected_header.get(X5CHAIN) {
+        Some(Value::Bytes(leaf)) => vec![leaf.clone()],
+        Some(Value::Array(chain)) if chain.len() > 1 => chain
+            .iter()
+            .map(|der| der.as_bytes().map(<[u8]>::to_vec).ok_or_else(|| refuse("a certificate is not a byte string")))
+            .collect::<Result<_, _>>()?,
+        _ => return Err(refuse("no certificates")),
+    };
+    Ok(Sign1 { protected, signature, chain })
+}
+
+impl Sign1 {
+    /// The key of the leaf, once its signature over `payload` has been verified.
+    pub fn verify(&self, payload: &[u8]) -> Result<PublicKey, Refusal> {
+        let key = x509::key(&x509::parse(&self.chain[0])?)?;
+        let covered = Value::Array(vec![
+            cbor::text("Signature1"),
+            cbor::bytes(&*self.protected),
+            cbor::bytes([]),
+            cbor::bytes(payload),
+        ]);
+        if key.verifies(&cbor::encode(&covered), &self.signature) {
+            Ok(key)
+        } else {
+            Err(Refusal::invalid("the signature does not fit the claim and the certificate's key".into()))
+        }
+    }
+}

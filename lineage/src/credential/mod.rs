@@ -1,0 +1,10 @@
+//! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, and whom a policy trusts.
+
+pub mod c2pa;
+mod cose;
+pub mod dsse;
+mod jumbf;
+pub mod keys;
+mod manifest;
+pub mod policy;
+mod x509;

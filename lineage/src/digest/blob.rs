@@ -1,0 +1,123 @@
+//! The BLAKE3 root of one file, read by positioned reads, several threads inside one file.
+//!
+//! The file is cut into parts of [`PART`] bytes. Each part is a whole subtree of the BLAKE3 tree, so its chaining value
+//! can be computed anywhere, and [`merge`] folds them into the root that `b3sum` prints.
+
+use std::io;
+
+use blake3::hazmat::{self, ChainingValue, HasherExt as _, Mode};
+use countermark_formats::ReadAt;
+use rayon::prelude::*;
+
+use super::Hash;
+
+/// Bytes per part. A power of two, so that each part but the last is a complete subtree; small enough that a thread's
+/// buffer stays in its L2 cache.
+pub const PART: u64 = 1 << 20;
+
+/// Parts that one task hashes one after another into the same buffer.
+const PARTS_PER_TASK: u64 = 16;
+
+/// BLAKE3 of all bytes of `source`.
+///
+/// # Errors
+/// Whatever the source answers to a read, for instance an unexpected end when the file shrank meanwhile.
+pub fn hash(source: &(impl ReadAt + ?Sized)) -> io::Result<Hash> {
+    hash_with(source, &|_| ())
+}
+
+/// As [`hash`], and tells `progress` the number of bytes of each part when it is done.
+pub fn hash_with(source: &(impl ReadAt + ?Sized), progress: &(dyn Fn(u64) + Sync)) -> io::Result<Hash> {
+    let length = source.len();
+    if length <= PART {
+        let mut bytes = vec![0; length as usize];
+        source.read_exact_at(&mut bytes, 0)?;
+        progress(length);
+        return Ok(Hash::blake3(&bytes));
+    }
+    let parts = length.div_ceil(PART);
+    let tasks = parts.div_ceil(PARTS_PER_TASK);
+    let values: Vec<Vec<ChainingValue>> = (0..tasks)
+        .into_par_iter()
+        .map_init(
+            || vec![0; PART as usize],
+            |buffer, task| {
+                let first = task * PARTS_PER_TASK;
+                (first..parts.min(first + PARTS_PER_TASK))
+                    .map(|part| {
+                        let offset = part * PART;
+                        let size = PART.min(length - offset) as usize;
+                        source.read_exact_at(&mut buffer[..size], offset)?;
+                        progress(size as u64);
+                        Ok(part_value(&buffer[..size], offset))
+                    })
+                    .collect::<io::Result<Vec<_>>>()
+            },
+        )
+        .collect::<io::Result<_>>()?;
+    Ok(merge(&values.concat()))
+}
+
+/// Chaining value of the part that begins at `offset`, a multiple of [`PART`].
+fn part_value(part: &[u8], offset: u64) -> ChainingValue {
+    blake3::Hasher::new().set_input_offset(offset).update(part).finalize_non_root()
+}
+
+/// Folds the chaining values of at least two consecutive parts into the root.
+fn merge(values: &[ChainingValue]) -> Hash {
+    let (left, right) = values.split_at(left_half(values.len()));
+    Hash(hazmat::merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).into())
+}
+
+fn subtree(values: &[ChainingValue]) -> ChainingValue {
+    match values {
+        [value] => *value,
+        _ => {
+            let (left, right) = values.split_at(left_half(values.len()));
+            hazmat::merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+        }
+    }
+}
+
+/// The largest power of two below `count`, the size of a BLAKE3 left subtree. Needs `count >= 2`.
+fn left_half(count: usize) -> usize {
+    count.next_power_of_two() / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i % 251) as u8).collect()
+    }
+
+    #[test]
+    fn known_answers() {
+        for (length, expected) in [
+            (0, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+            (1024, "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7"),
+            (1025, "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"),
+            (3 * 1024 * 1024 + 777, "af47dfe5284779cecdf26b7bb8209b1a4ca1e24bb168adff9f9ee4294a9e52e9"),
+        ] {
+            assert_eq!(hash(&pattern(length)).unwrap().to_string(), expected, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn part_values_of_the_known_answer() {
+        let bytes = pattern(3 * 1024 * 1024 + 777);
+        let value = part_value(&bytes[..PART as usize], 0);
+        assert_eq!(Hash(value).to_string(), "8a576541118ebf5fad8d683c09b63402288a71616ecc72514abf780822136023");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn agrees_with_the_whole_hash(length in 0_usize..(40 << 20)) {
+            let bytes = pattern(length);
+            prop_assert_eq!(hash(&bytes).unwrap(), Hash::blake3(&bytes));
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! The one place where evidence becomes a verdict.
+//!
+//! Read it from the top: [`verify`] goes through the parts in the order in which one rests on the other, and each part
+//! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Error;
+use crate::anchor::entry::{Entry, EntryType};
+use crate::anchor::note::VerifierKey;
+use crate::anchor::proof::{Place, Proof};
+use crate::bundle::{Bundle, Receipt, Record};
+use crate::credential::c2pa;
+use crate::credential::policy::{CertificateRoot, Policy};
+use crate::digest::Hash;
+use crate::digest::artifact::{Artifact, CARD};
+use crate::digest::checkpoint::Tensor;
+use crate::digest::listing::Listing;
+use crate::graph::statement::{Parent, Statement};
+use crate::verdict::{Check, SCHEMA, State, Verdict};
+
+/// What to verify, and against what.
+pub struct Request<'a> {
+    /// The bytes at hand.
+    pub artifact: &'a Artifact,
+    /// The bundle file, when one was found.
+    pub bundle: Option<&'a [u8]>,
+    /// C2PA sidecars found beside the artifact: name and bytes. Each must be the manifest of the bundle.
+    pub sidecars: &'a [(String, Vec<u8>)],
+    /// Whom to believe. Without it nobody is known.
+    pub policy: Option<&'a Policy>,
+    /// Ask for an anchor that is included, whatever the policy says.
+    pub require_anchor: bool,
+    /// The time to judge by, in Unix seconds.
+    pub now: i64,
+}
+
+/// Checks everything that the bundle holds, and what it ought to hold.
+pub fn verify(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict {
+    let mut rows = Rows::default();
+    let subject = examine(request, progress, &mut rows);
+    let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
+    let (name, root, statement, signer) = match subject {
+        Some(Subject { statement, id, signer }) => {
+            (statement.name().to_owned(), statement.root().to_string(), id.to_string(), signer)
+        }
+        None => (request.artifact.name.clone(), String::new(), String::new(), String::new()),
+    };
+    Verdict { schema: SCHEMA.to_owned(), state, name, root, statement, signer, checks: rows.0 }
+}
+
+/// Whom and what the verdict is about.
+struct Subject {
+    statement: Statement,
+    id: Hash,
+    signer: String,
+}
+
+fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Rows) -> Option<Subject> {
+    let Some(bytes) = request.bundle else {
+        rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
+        return None;
+    };
+    let bundle = rows.attempt("bundle", Bundle::parse(bytes))?;
+    if let Some(problem) = bundle.duplicate() {
+        rows.add("bundle", State::Invalid, problem);
+        return None;
+    }
+    let no_policy = Policy::default();
+    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+
+    let record = &bundle.records[0];
+    let (statement, id) = examiner.statement(record, "", rows)?;
+    let signer = examiner.signer(&statement, &id, "", rows);
+    files(request.artifact, &statement, progress, rows);
+    tensors(request.artifact, &statement, rows);
+    for (name, bytes) in request.sidecars {
+        if record.manifest.as_ref().is_none_or(|store| store.0 != *bytes) {
+            rows.add("manifest sidecar", State::Invalid, format!("{name} is not the manifest of the bundle"));
+        }
+    }
+    rows.0.extend(examiner.manifest(record, &statement, &id));
+    let place = examiner.release(record, &statement, &id, "", rows);
+    examiner.marks(record, &statement, place.as_ref(), "", rows);
+    examiner.ancestry(&statement, &id, rows);
+    examiner.age(&statement, rows);
+    anchor(examiner.policy, request.require_anchor, rows);
+    Some(Subject { statement, id, signer })
+}
+
+/// Compares the bytes at hand with the signed listing, and names what differs.
+fn files(artifact: &Artifact, statement: &Statement, progress: &(dyn Fn(u64) + Sync), rows: &mut Rows) {
+    let signed = &statement.predicate.listing;
+    let measured = match artifact.measure(progress) {
+        Ok(measured) => measured,
+        Err(error) => {
+            return rows.add("files", State::Invalid, error.problem());
+        }
+    };
+    if artifact.is_folder != statement.predicate.folder {
+        return rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
+    }
+    let differences = differences(signed, &measured.listing, artifact.is_folder);
+    if !differences.is_empty() {
+        return rows.add("files", State::Invalid, differences.join("; "));
+    }
+    if statement.sha256() != measured.manifest_asset {
+        return rows.add(
+            "files",
+            State::Invalid,
+            "the signed SHA-256 is not that of the bytes, though their BLAKE3 is",
+        );
+    }
+    let count = signed.files().len();
+    let plural = if count == 1 { "file" } else { "files" };
+    let card = match (statement.predicate.card, measured.card) {
+        (Some(signed), Some(here)) if signed != here => {
+            format!("; {CARD} was edited since, which the root does not cover")
+        }
+        _ => String::new(),
+    };
+    rows.add("files", State::Verified, format!("{count} {plural} re-hashed, root {}{card}", measured.root.short()));
+}
+
+/// What differs between the signed files and those at hand. The name of a single file does not matter.
+fn differences(signed: &Listing, here: &Listing, is_folder: bool) -> Vec<String> {
+    if let (false, [signed], [here]) = (is_folder, signed.files(), here.files()) {
+        let differs = signed.blake3 != here.blake3;
+        return if differs { vec![format!("{} is not the file that was signed", here.path)] } else { vec![] };
+    }
+    let by_path = |listing: &Listing| -> BTreeMap<String, Hash> {
+        listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect()
+    };
+    let (signed, here) = (by_path(signed), by_path(here));
+    let mut found = Vec::new();
+    for (path, hash) in &signed {
+        match here.get(path) {
+            None => found.push(format!("{path} is missing")),
+            Some(other) if other != hash => found.push(format!("{path} was changed")),
+            Some(_) => {}
+        }
+    }
+    found.extend(here.keys().filter(|path| !signed.contains_key(*path)).map(|path| format!("{path} was not signed")));
+    let more = found.len().saturating_sub(8);
+    found.truncate(8);
+    if more > 0 {
+        found.push(format!("and {more} more"));
+    }
+    found
+}
+
+/// Recomputes the tensor digests that the statement quotes, and names the tensors that differ.
+fn tensors(artifact: &Artifact, statement: &Statement, rows: &mut Rows) {
+    let Some(signed) = &statement.predicate.tensors else { return };
+    let here = match artifact.tensors(&|_| ()) {
+        Ok(Some(here)) => here,
+        Ok(None) => return rows.add("tensors", State::Invalid, "no safetensors file is here"),
+        Err(error) => return rows.add("tensors", State::Invalid, error.problem()),
+    };
+    if here == signed.list {
+        let root = signed.root.short();
+        return rows.add("tensors", State::Verified, format!("{} tensors re-hashed, root {root}", here.len()));
+    }
+    let by_name: BTreeMap<&str, &Tensor> = here.iter().map(|tensor| (&*tensor.name, tensor)).collect();
+    let differs = |tensor: &&Tensor| by_name.get(&*tensor.name) != Some(tensor);
+    let names: Vec<&str> = signed.list.iter().filter(differs).map(|tensor| &*tensor.name).take(8).collect();
+    let detail = if names.is_empty() {
+        "tensors were added".to_owned()
+    } else {
+        format!("changed or missing: {}", names.join(", "))
+    };
+    rows.add("tensors", State::Invalid, detail);
+}
+
+/// No anchor backend exists yet: say so, and never count what is not there.
+fn anchor(policy: &Policy, required: bool, rows: &mut Rows) {
+    let (state, detail) = if required || policy.require.anchor {
+        (State::Unknown, "an anchor is required and the bundle holds none")
+    } else {
+        (State::Unanchored, "none; the time rests on the signer's word and on the log")
+    };
+    rows.add("anchor", state, detail);
+}
+
+/// What every check needs: the parts at hand, whom to believe, and the time.
+struct Examiner<'a> {
+    records: BTreeMap<Hash, &'a Record>,
+    policy: &'a Policy,
+    now: i64,
+}
+
+impl<'a> Examiner<'a> {
+    fn new(bundle: &'a Bundle, policy: &'a Policy, now: i64) -> Self {
+        // A record without a readable id is reported where the walk over the ancestry ends.
+        let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
+        Examiner { records, policy, now }
+    }
+
+    /// Checks the signature, then reads what was signed.
+    fn statement(&self, record: &Record, prefix: &str, rows: &mut Rows) -> Option<(Statement, Hash)> {
+        let row = format!("{prefix}statement");
+        let verified = rows.attempt(&row, record.statement.verify())?;
+        let statement = rows.attempt(&row, Statement::parse(&verified.payload))?;
+        if statement.predicate.signer != verified.key {
+            rows.add(&row, State::Invalid, "names another signer than the key that signed it");
+            return None;
+        }
+        let id = Hash::sha256(&verified.payload);
+        rows.add(&row, State::Verified, format!("signature of {} over {}", verified.key.short(), id.short()));
+        Some((statement, id))
+    }
+
+    /// Asks the policy who signed, and whether they may vouch for this artifact and its edges.
+    fn signer(&self, statement: &Statement, id: &Hash, prefix: &str, rows: &mut Rows) -> String {
+        let row = format!("{prefix}signer");
+        let key = statement.predicate.signer;
+        let marks: Vec<Hash> = statement.marks().collect();
+        if let Some(reason) = self.policy.revocation(&key, id, &marks) {
+            rows.add(&row, State::Revoked, reason);
+            return key.to_string();
+        }
+        let Some(signer) = self.policy.signer(&key) else {
+            rows.add(&row, State::UnknownSigner, format!("nobody in the policy vouches for {key}"));
+            return key.to_string();
+        };
+        let denied = statement.predicate.parents.iter().find(|parent| !signer.may_state(parent.relation));
+        if !signer.may_name(statement.name()) {
+            let detail = format!("{} may not vouch for {:?}", signer.name, statement.name());
+            rows.add(&row, State::UnknownSigner, detail);
+        } else if let Some(parent) = denied {
+            let detail = format!("{} may not state the relation {}", signer.name, parent.relation);
+            rows.add(&row, State::UnknownSigner, detail);
+        } else {
+            rows.add(&row, State::Verified, format!("{} ({})", signer.name, key.short()));
+        }
+        signer.name.clone()
+    }
+
+    /// Has the strict checker judge a record's C2PA manifest against its statement.
+    ///
+    /// It is bound to the signed SHA-256; that the bytes at hand have it is the row on files.
+    fn manifest(&self, record: &Record, statement: &Statement, id: &Hash) -> Vec<Check> {
+        let Some(store) = &record.manifest else {
+            return if statement.predicate.release.manifest || self.policy.require.manifest {
+                vec![Check::new("manifest", State::Unknown, "the C2PA manifest that belongs to the release is missing")]
+            } else {
+                vec![]
+            };
+        };
+        let roots =
+            match self.policy.certificate_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>() {
+                Ok(roots) => roots,
+                Err(error) => return vec![Check::new("manifest certificate", State::Unknown, error.problem())],
+            };
+        let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
+        let edge = |parent: &Parent| c2pa::ExpectedParent { statement: parent.statement.0, root: parent.root.0 };
+        let parents: Vec<c2pa::ExpectedParent> = statement.predicate.parents.iter().map(edge).collect();
+        let expected = c2pa::Expected {
+            asset_sha256: statement.sha256().0,
+            statement: id.0,
+            root: statement.root().0,
+            marks: &marks,
+            parents: &parents,
+        };
+        let mut rows = c2pa::check(&store.0, &expected, &roots, self.now);
+        let signer = statement.predicate.signer;
+        let same_key = c2pa::signer_key(&store.0).is_ok_and(|key| key == *signer.as_bytes());
+        if !same_key {
+            rows.push(Check::new("manifest signer", State::Invalid, "is not the statement's signer"));
+        }
+        if same_key && self.policy.signer(&signer).is_some() {
+            // A policy that vouches for the key itself needs no certificate to name it.
+            for row in &mut rows {
+                if row.name == "manifest certificate" && State::Verified < row.state && row.state < State::Invalid {
+                    row.detail += "; the policy vouches for the key itself";
+                    row.state = State::Verified;
+                }
+            }
+        }
+        rows
+    }
+
+    /// Checks that the release is in the log that the statement names, and that the entry is about this release.
+    fn release(
+        &self,
+        record: &Record,
+        statement: &Statement,
+        id: &Hash,
+        prefix: &str,
+        rows: &mut Rows,
+    ) -> Option<Place> {
+        let row = format!("{prefix}log");
+        let Some(vkey) = &statement.predicate.release.log else {
+            if self.policy.require.log {
+                rows.add(&row, State::Unknown, "the policy asks for a log entry and the release names no log");
+            }
+            return None;
+        };
+        let log = rows.attempt(&row, VerifierKey::parse(vkey))?;
+        let Some(receipt) = &record.receipt else {
+            rows.add(&row, State::Unknown, format!("the receipt of {} is missing", log.name));
+            return None;
+        };
+        let (entry, place) = rows.attempt(&row, open_receipt(receipt, &log))?;
+        let object = record.manifest.as_ref().map_or(*id, |store| Hash::sha256(&store.0));
+        let expected = Entry {
+            entry_type: EntryType::Release,
+            object,
+            root: statement.root(),
+            statement: *id,
+            signer: statement.predicate.signer,
+        };
+        if let Some(part) = disagreement(&entry, &expected) {
+            rows.add(&row, State::Invalid, format!("the logged {part} is not that of this release"));
+            return None;
+        }
+        let (state, trust) = self.log_trust(&log);
+        rows.add(
+            &row,
+            state,
+            format!(
+                "entry {} of {}, inclusion proved under {} entries; {trust}",
+                place.index, log.name, place.head.size
+            ),
+        );
+        Some(place)
+    }
+
+    /// What the policy says of a log whose proofs hold.
+    fn log_trust(&self, log: &VerifierKey) -> (State, &'static str) {
+        let vkey = log.to_string();
+        if self.policy.logs.iter().any(|known| known.vkey == vkey) {
+            (State::Verified, "log known to the policy")
+        } else if self.policy.logs.is_empty() && !self.policy.require.log {
+            (State::Unanchored, "the policy names no log, so the order rests on the signer's word")
+        } else {
+            (State::UnknownSigner, "the policy does not know this log")
+        }
+    }
+
+    /// Checks that each mark was committed to in the same log, before the release.
+    fn marks(&self, record: &Record, statement: &Statement, release: Option<&Place>, prefix: &str, rows: &mut Rows) {
+        let named: BTreeSet<Hash> = statement.marks().collect();
+        for mark in &record.marks {
+            let hash = Hash::sha256(&mark.record.0);
+            if !named.contains(&hash) {
+                rows.add(
+                    &format!("{prefix}mark"),
+                    State::Invalid,
+                    format!("commitment {} is not named by the statement", hash.short()),
+                );
+            }
+        }
+        for hash in named {
+            let row = format!("{prefix}mark {}", hash.short());
+            let Some(mark) = record.marks.iter().find(|mark| Hash::sha256(&mark.record.0) == hash) else {
+                rows.add(&row, State::Unknown, "the commitment record is missing");
+                continue;
+            };
+            let (Some(release), Some(receipt)) = (release, &mark.receipt) else {
+                rows.add(&row, State::Unknown, "nothing proves that the commitment is older than the release");
+                continue;
+            };
+            // The release's place was proved under this key just before.
+            let log = statement.predicate.release.log.as_deref().unwrap_or_default();
+            let opened = VerifierKey::parse(log).and_then(|log| open_receipt(receipt, &log));
+            let Some((entry, place)) = rows.attempt(&row, opened) else { continue };
+            let is_this = entry.entry_type == EntryType::MarkCommitment && entry.object == hash;
+            let problem = if !is_this {
+                Some("the logged entry is about something else")
+            } else if entry.signer != statement.predicate.signer {
+                Some("the commitment was logged by another signer")
+            } else if place.head != release.head {
+                Some("commitment and release are proved under different checkpoints")
+            } else if place.index >= release.index {
+                Some("the commitment is not older than the release")
+            } else {
+                None
+            };
+            match problem {
+                Some(problem) => rows.add(&row, State::Invalid, problem),
+                None => {
+                    let detail = format!("committed at entry {}, before the release at {}", place.index, release.index);
+                    rows.add(&row, State::Verified, detail);
+                }
+            }
+        }
+    }
+
+    /// Walks the edges to the ends of the graph. Every record of the bundle must be met on the way, and only once.
+    fn ancestry(&self, statement: &Statement, id: &Hash, rows: &mut Rows) {
+        let mut met: BTreeMap<Hash, Hash> = [(*id, statement.root())].into();
+        let mut edges: Vec<Parent> = statement.predicate.parents.clone();
+        while let Some(edge) = edges.pop() {
+            let prefix = format!("parent {}: ", edge.name);
+            let root = match met.get(&edge.statement) {
+                Some(root) => Some(*root),
+                None => self.ancestor(&edge, &prefix, rows).map(|parent| {
+                    let root = parent.root();
+                    met.insert(edge.statement, root);
+                    edges.extend(parent.predicate.parents);
+                    root
+                }),
+            };
+            if root.is_some_and(|root| root != edge.root) {
+                let detail = "the edge names another root than the parent's own statement";
+                rows.add(&format!("{prefix}edge"), State::Invalid, detail);
+            }
+        }
+        for id in self.records.keys().filter(|id| !met.contains_key(id)) {
+            rows.add("bundle", State::Invalid, format!("record {} speaks for no ancestor", id.short()));
+        }
+    }
+
+    /// All checks of one ancestor that need no bytes of it.
+    fn ancestor(&self, edge: &Parent, prefix: &str, rows: &mut Rows) -> Option<Statement> {
+        let Some(record) = self.records.get(&edge.statement) else {
+            let detail = format!("{} {} is not in the bundle", edge.relation, edge.statement.short());
+            rows.add(&format!("{prefix}statement"), State::Unknown, detail);
+            return None;
+        };
+        let (parent, id) = self.statement(record, prefix, rows)?;
+        self.signer(&parent, &id, prefix, rows);
+        let checks = self.manifest(record, &parent, &id);
+        let (good, bad): (Vec<_>, Vec<_>) = checks.into_iter().partition(|row| row.state == State::Verified);
+        if bad.is_empty() && !good.is_empty() {
+            let detail = "signed by its signer and bound to its statement; its bytes are not at hand";
+            rows.add(&format!("{prefix}manifest"), State::Verified, detail);
+        }
+        bad.iter().for_each(|row| rows.add(&format!("{prefix}{}", row.name), row.state, &*row.detail));
+        let place = self.release(record, &parent, &id, prefix, rows);
+        self.marks(record, &parent, place.as_ref(), prefix, rows);
+        Some(parent)
+    }
+
+    fn age(&self, statement: &Statement, rows: &mut Rows) {
+        // The statement was parsed, so its time is readable.
+        let created = statement.created().unwrap_or(i64::MAX);
+        const CLOCK_SKEW: i64 = 300;
+        if created > self.now.saturating_add(CLOCK_SKEW) {
+            return rows.add("age", State::Unknown, format!("made in the future: {}", statement.predicate.created));
+        }
+        let Some(days) = self.policy.require.max_age_days else { return };
+        if self.now.saturating_sub(created) > i64::from(days) * 86_400 {
+            let detail = format!("made {}, more than {days} days ago", statement.predicate.created);
+            return rows.add("age", State::Stale, detail);
+        }
+        rows.add("age", State::Verified, format!("made {}, within {days} days", statement.predicate.created));
+    }
+}
+
+/// Reads an entry and proves its place under `log`.
+fn open_receipt(receipt: &Receipt, log: &VerifierKey) -> Result<(Entry, Place), Error> {
+    let entry = Entry::verify(&receipt.entry.0)?;
+    let place = Proof::parse(&receipt.proof)?.verify(&receipt.entry.0, log)?;
+    Ok((entry, place))
+}
+
+/// The first part in which two entries differ.
+fn disagreement(entry: &Entry, expected: &Entry) -> Option<&'static str> {
+    [
+        ("type", entry.entry_type != expected.entry_type),
+        ("manifest", entry.object != expected.object),
+        ("artifact root", entry.root != expected.root),
+        ("statement", entry.statement != expected.statement),
+        ("signer", entry.signer != expected.signer),
+    ]
+    .into_iter()
+    .find_map(|(part, differs)| differs.then_some(part))
+}
+
+#[derive(Default)]
+struct Rows(Vec<Check>);
+
+impl Rows {
+    fn add(&mut self, name: &str, state: State, detail: impl Into<String>) {
+        self.0.push(Check::new(name, state, detail));
+    }
+
+    /// The value, or a row that says what is wrong.
+    fn attempt<T>(&mut self, name: &str, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.add(name, State::Invalid, error.problem())).ok()
+    }
+}

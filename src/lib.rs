@@ -1,0 +1,41 @@
+//! countermark joins mark, lineage, credential and log, and checks all of it.
+//!
+//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes and compares,
+//! [`mark`] strikes a watermark into weights and finds it again, [`sign`] writes the bundle of a release, [`verify`]
+//! turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//!
+//! ```
+//! use countermark::{keyset, sign, verify};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let keys = folder.path().join("keys");
+//! keyset::generate(&keys, "Example Lab")?;
+//! std::fs::write(folder.path().join("data.csv"), "a,b\n1,2\n")?;
+//!
+//! let mut request = sign::Request::new(folder.path().join("data.csv"), keys.join("owner.key"));
+//! request.log = Some(folder.path().join("log"));
+//! let signed = sign::sign(&request, &countermark::silent())?;
+//!
+//! let mut request = verify::Request::new(folder.path().join("data.csv"));
+//! request.bundle = Some(signed.bundle);
+//! request.policy = Some(keys.join("policy.toml"));
+//! let verdict = verify::verify(&request, &countermark::silent())?;
+//! assert_eq!(verdict.state.as_str(), "unanchored");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod digest;
+mod error;
+pub mod keyset;
+pub mod mark;
+mod progress;
+pub mod sign;
+pub mod verify;
+
+pub use countermark_badge as badge;
+pub use countermark_formats as formats;
+pub use countermark_io as io;
+pub use countermark_lineage as lineage;
+pub use countermark_watermark as watermark;
+pub use error::Error;
+pub use progress::{Progress, silent};

@@ -1,0 +1,363 @@
+//! Signs a release: statement, C2PA manifest, log entry, and the bundle that holds them with all ancestors.
+//!
+//! The order matters. The statement names the log and says that a manifest exists, so neither can be stripped; the
+//! manifest quotes the statement; the entry binds manifest, statement, root and signer; the bundle carries the proof.
+//! Commitments of marks enter the log before the release.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use countermark_io::c2pa::{self, ParentManifest, ReadSeek, Signer};
+use countermark_io::certificate::Chain;
+use countermark_io::log::Log;
+use countermark_io::{files, keys};
+use countermark_lineage::anchor::entry::{Entry, EntryType};
+use countermark_lineage::anchor::proof::Proof;
+use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
+use countermark_lineage::credential::dsse::Envelope;
+use countermark_lineage::digest::artifact::{Artifact, Measured};
+use countermark_lineage::digest::{Hash, checkpoint};
+use countermark_lineage::graph::statement::{self, Evidence, Predicate, Process, Release, Statement, Tensors};
+use countermark_lineage::graph::{Kind, Relation};
+use ed25519_dalek::SigningKey;
+
+use crate::{Error, Progress, keyset, mark};
+
+/// What to sign, with what.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// A file, or the folder of a model or dataset.
+    pub path: PathBuf,
+    /// `owner.key`; `owner.crt` is expected beside it.
+    pub key: PathBuf,
+    /// What it was made from.
+    pub parents: Vec<ParentRequest>,
+    /// The folder of the log, made when it is not there.
+    pub log: Option<PathBuf>,
+    /// Where the bundle goes; `NAME.provenance.json` beside the artifact when left out.
+    pub out: Option<PathBuf>,
+    /// What the artifact is; told from its files when left out.
+    pub kind: Option<Kind>,
+    /// Commitment records of marks in it, beside those that `embed` left for this very root.
+    pub marks: Vec<PathBuf>,
+    /// How it was made.
+    pub process: Option<Process>,
+}
+
+impl Request {
+    /// Sign `path` with `key`, without parents and without a log.
+    pub fn new(path: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Request {
+            path: path.into(),
+            key: key.into(),
+            parents: vec![],
+            log: None,
+            out: None,
+            kind: None,
+            marks: vec![],
+            process: None,
+        }
+    }
+}
+
+/// One parent: how the artifact comes from it, the parent's bundle, and the parent's bytes when they are at hand.
+#[derive(Clone, Debug)]
+pub struct ParentRequest {
+    /// How the artifact comes from the parent.
+    pub relation: Relation,
+    /// The parent's bundle.
+    pub bundle: PathBuf,
+    /// The parent itself. Its root is then checked, and its manifest travels inside the new one.
+    pub path: Option<PathBuf>,
+}
+
+impl std::str::FromStr for ParentRequest {
+    type Err = countermark_lineage::Error;
+
+    /// `RELATION=BUNDLE[@PATH]`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((relation, rest)) = text.split_once('=') else {
+            let help = "write RELATION=BUNDLE or RELATION=BUNDLE@PATH, such as fine-tuned-from=base.provenance.json@base";
+            return Err(countermark_lineage::Error::usage(format!("{text:?} names no relation"), help));
+        };
+        let (bundle, path) = match rest.rsplit_once('@') {
+            Some((bundle, path)) => (bundle, Some(PathBuf::from(path))),
+            None => (rest, None),
+        };
+        Ok(ParentRequest { relation: relation.parse()?, bundle: bundle.into(), path })
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The C2PA sidecar.
+    pub manifest: PathBuf,
+    /// Id of the statement.
+    pub statement: Hash,
+    /// Root of the artifact.
+    pub root: Hash,
+    /// Index in the log, and the key that verifies the log.
+    pub entry: Option<(u64, String)>,
+}
+
+/// Signs a release and writes its bundle and its C2PA sidecar.
+///
+/// # Errors
+/// When the artifact, a key, a parent or the log cannot be used; nothing is written then, except that commitments of
+/// marks may already be in the log.
+pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
+    let key = keys::load(&request.key)?;
+    let chain = certificates(&request.key)?;
+    let parents = request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
+    let artifact = files::open(&request.path)?;
+    progress.begin("hash", artifact.total_size());
+    let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
+    let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
+    let records = mark_records(request, &measured)?;
+
+    let statement = state(request, &artifact, &measured, &parents, &records, log.as_ref(), &key, progress)?;
+    let payload = statement.to_payload();
+    let id = Hash::sha256(&payload);
+    let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
+    let store = manifest(request, &artifact, &measured, &parents, &statement, id, &marks, Signer::new(key.clone(), &chain)?)?;
+
+    let mut record =
+        Record { statement: Envelope::sign(&payload, &key), manifest: None, receipt: None, marks: vec![] };
+    let mut entry_index = None;
+    let logged = match &log {
+        Some(log) => Some(enter(log, &key, &records, &measured, id, &store)?),
+        None => None,
+    };
+    for (at, bytes) in records.into_iter().enumerate() {
+        let receipt = logged.as_ref().map(|logged| logged.marks[at].clone());
+        record.marks.push(Mark { record: Bytes(bytes), receipt });
+    }
+    if let (Some(logged), Some(log)) = (logged, &log) {
+        entry_index = Some((logged.index, log.verifier().to_string()));
+        record.receipt = Some(logged.release);
+    }
+    record.manifest = Some(Bytes(store.clone()));
+
+    let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &artifact.name));
+    let sidecar = files::parent(&out).join(format!("{}.c2pa", artifact.name));
+    files::write(&sidecar, &store, files::PUBLIC)?;
+    files::write(&out, collect(record, parents)?.to_json().as_bytes(), files::PUBLIC)?;
+    Ok(Signed { bundle: out, manifest: sidecar, statement: id, root: measured.root, entry: entry_index })
+}
+
+/// `owner.crt` beside `owner.key`.
+fn certificates(key: &Path) -> Result<Chain, Error> {
+    let path = key.with_extension("crt");
+    let help = "a C2PA manifest needs the certificate that keygen writes beside the key";
+    let text = std::fs::read_to_string(&path).map_err(countermark_io::Error::io(&path, help))?;
+    Ok(Chain::from_pem(&text)?)
+}
+
+/// `NAME.provenance.json` beside the artifact.
+fn default_out(path: &Path, name: &str) -> PathBuf {
+    files::parent(path).join(format!("{name}.provenance.json"))
+}
+
+/// A parent whose bundle was read and whose own statement verified.
+struct OpenParent {
+    relation: Relation,
+    id: Hash,
+    statement: Statement,
+    bundle: Bundle,
+    /// Its file, when that is at hand.
+    path: Option<PathBuf>,
+}
+
+impl OpenParent {
+    fn open(request: &ParentRequest, progress: &impl Progress) -> Result<Self, Error> {
+        let bundle = Bundle::parse(&files::read(&request.bundle, MAX_BUNDLE)?)
+            .map_err(|error| refuse(&request.bundle, error.problem(), "name the parent's bundle"))?;
+        let verified = bundle.records[0]
+            .statement
+            .verify()
+            .and_then(|verified| Ok((Hash::sha256(&verified.payload), Statement::parse(&verified.payload)?)));
+        let (id, statement) =
+            verified.map_err(|error| refuse(&request.bundle, error.problem(), "ask for the parent's bundle again"))?;
+        if let Some(path) = &request.path {
+            let artifact = files::open(path)?;
+            progress.begin("hash parent", artifact.total_size());
+            let measured = artifact.measure_with(&|bytes| progress.advance(bytes), false)?;
+            if measured.root != statement.root() {
+                let problem = format!("is not the parent that {} is about", request.bundle.display());
+                return Err(refuse(path, problem, "name the parent's own files after the @"));
+            }
+        }
+        Ok(OpenParent { relation: request.relation, id, statement, bundle, path: request.path.clone() })
+    }
+
+    /// What its manifest binds, when that is at hand: a folder's listing always is.
+    fn asset(&self) -> Result<Option<Box<dyn ReadSeek>>, Error> {
+        if self.statement.predicate.folder {
+            return Ok(Some(Box::new(Cursor::new(self.statement.predicate.listing.to_text()))));
+        }
+        let Some(path) = &self.path else { return Ok(None) };
+        let help = "check the path after the @";
+        Ok(Some(Box::new(File::open(path).map_err(countermark_io::Error::io(path, help))?)))
+    }
+}
+
+fn refuse(path: &Path, problem: String, help: &str) -> Error {
+    countermark_io::Error::refused(path, problem, help).into()
+}
+
+/// Commitment records of the marks in this artifact, each once.
+fn mark_records(request: &Request, measured: &Measured) -> Result<Vec<Vec<u8>>, Error> {
+    let mut records = mark::records_of(&keyset::beside(&request.key, "marks"), measured.root)?;
+    for path in &request.marks {
+        let record = mark::read_record(path)?;
+        if !records.contains(&record) {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct of the same fields would only rename them")]
+fn state(
+    request: &Request,
+    artifact: &Artifact,
+    measured: &Measured,
+    parents: &[OpenParent],
+    records: &[Vec<u8>],
+    log: Option<&Log>,
+    key: &SigningKey,
+    progress: &impl Progress,
+) -> Result<Statement, Error> {
+    progress.begin("hash tensors", artifact.total_size());
+    let tensors = artifact.tensors(&|bytes| progress.advance(bytes))?;
+    let edge = |parent: &OpenParent| statement::Parent {
+        relation: parent.relation,
+        name: parent.statement.name().to_owned(),
+        statement: parent.id,
+        root: parent.statement.root(),
+    };
+    let predicate = Predicate {
+        kind: request.kind.unwrap_or_else(|| kind_of(artifact)),
+        created: statement::rfc3339(keyset::now()),
+        folder: artifact.is_folder,
+        listing: measured.listing.clone(),
+        card: measured.card,
+        tensors: tensors.map(|list| Tensors { root: checkpoint::root(&list), list }),
+        parents: parents.iter().map(edge).collect(),
+        process: request.process.clone(),
+        evidence: records.iter().map(|record| Evidence::WatermarkCommitment { record: Hash::sha256(record) }).collect(),
+        release: Release { manifest: true, log: log.map(|log| log.verifier().to_string()) },
+        signer: key.verifying_key().into(),
+    };
+    Ok(Statement::new(&artifact.name, measured, predicate))
+}
+
+/// Told from the names of the files: weights make a model, adapter weights an adapter, anything else is data.
+fn kind_of(artifact: &Artifact) -> Kind {
+    const WEIGHTS: [&str; 8] = [".safetensors", ".gguf", ".onnx", ".pt", ".pth", ".bin", ".npz", ".tflite"];
+    let names = || artifact.files.iter().map(|(path, _)| &**path);
+    if names().any(|name| name.ends_with("adapter_model.safetensors")) {
+        Kind::Adapter
+    } else if names().any(|name| WEIGHTS.iter().any(|ending| name.ends_with(ending))) {
+        Kind::Model
+    } else {
+        Kind::Dataset
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call site; a struct of the same fields would only rename them")]
+fn manifest(
+    request: &Request,
+    artifact: &Artifact,
+    measured: &Measured,
+    parents: &[OpenParent],
+    statement: &Statement,
+    id: Hash,
+    marks: &[[u8; 32]],
+    signer: Signer,
+) -> Result<Vec<u8>, Error> {
+    let listing = artifact.is_folder.then(|| measured.listing.to_text());
+    let mut asset: Box<dyn ReadSeek> = match &listing {
+        Some(text) => Box::new(Cursor::new(text.clone())),
+        None => {
+            let help = "check that the file is still there";
+            Box::new(File::open(&request.path).map_err(countermark_io::Error::io(&request.path, help))?)
+        }
+    };
+    let mut assets = parents.iter().map(OpenParent::asset).collect::<Result<Vec<_>, _>>()?;
+    let inputs = parents.iter().zip(&mut assets).map(|(parent, asset)| {
+        let store = parent.bundle.records[0].manifest.as_ref();
+        let manifest = match (store, asset) {
+            (Some(store), Some(asset)) => Some(ParentManifest { store: &store.0, asset: &mut **asset }),
+            _ => None,
+        };
+        c2pa::Parent {
+            relation: parent.relation,
+            name: parent.statement.name(),
+            statement: parent.id.0,
+            root: parent.statement.root().0,
+            kind: parent.statement.predicate.kind,
+            manifest,
+        }
+    });
+    let release = c2pa::Release {
+        name: &artifact.name,
+        kind: statement.predicate.kind,
+        generated: false,
+        asset: &mut *asset,
+        statement: id.0,
+        root: measured.root.0,
+        marks,
+        listing: listing.as_deref(),
+        parents: inputs.collect(),
+    };
+    Ok(c2pa::create(release, &signer)?)
+}
+
+/// Index of the release, and the receipts of the release and of each mark, all under one checkpoint.
+struct Logged {
+    index: u64,
+    release: Receipt,
+    marks: Vec<Receipt>,
+}
+
+/// Enters the commitments, then the release, and proves all of them.
+fn enter(
+    log: &Log,
+    key: &SigningKey,
+    records: &[Vec<u8>],
+    measured: &Measured,
+    id: Hash,
+    store: &[u8],
+) -> Result<Logged, Error> {
+    let mut entries = records.iter().map(|record| mark::entry(record, key)).collect::<Result<Vec<_>, _>>()?;
+    let signer = key.verifying_key().into();
+    let object = Hash::sha256(store);
+    let release = Entry { entry_type: EntryType::Release, object, root: measured.root, statement: id, signer };
+    entries.push(release.sign(key));
+    let indices = log.append(&entries)?;
+    let proofs = log.prove(&indices)?;
+    let receipt = |(entry, proof): (Vec<u8>, Proof)| Receipt { entry: Bytes(entry), proof: proof.to_text() };
+    let mut receipts: Vec<Receipt> = entries.into_iter().zip(proofs).map(receipt).collect();
+    let (Some(release), Some(index)) = (receipts.pop(), indices.last()) else {
+        return Err(countermark_lineage::Error::usage("nothing was logged", "try again").into());
+    };
+    Ok(Logged { index: *index, release, marks: receipts })
+}
+
+/// The artifact's record, and every record of its parents' bundles once.
+fn collect(record: Record, parents: Vec<OpenParent>) -> Result<Bundle, Error> {
+    let mut seen = BTreeSet::new();
+    let mut records = vec![record];
+    for other in parents.into_iter().flat_map(|parent| parent.bundle.records) {
+        if seen.insert(other.statement.id()?) {
+            records.push(other);
+        }
+    }
+    Ok(Bundle::new(records))
+}

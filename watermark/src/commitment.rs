@@ -1,0 +1,413 @@
+//! What the owner commits to before a marked model is released: the record `marks/<mark id>.json`.
+//!
+//! The **transcript** says how the mark is made and under which key hash. The **payload** is the first 128 bits of the
+//! transcript's hash, or 128 bits that the caller chose. The record is the transcript and the codeword's hash, so that
+//! neither can be chosen after the weights are known. A caller's payload that can be guessed can be confirmed from the
+//! record, since the codeword's hash has no salt.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
+use crate::{Error, Result, payload};
+
+/// Step of the capacity ladder: what a model of a given size can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// 664 slots: a payload of 128 bits with its CRC-32, decoded without the record.
+    Payload,
+    /// 256 slots with secret, committed signs: shows presence only, which is all that a small model has room for.
+    Presence,
+}
+
+impl Rung {
+    /// Weights from which a model carries a payload: about 12,000 for each slot, −36 dB at the default strength.
+    pub const PAYLOAD_WEIGHTS: u64 = 8_000_000;
+    /// Weights below which no mark is embedded or looked for: 256 for each slot, and even cancelling the host's own
+    /// noise costs −25 dB.
+    pub const LEAST_WEIGHTS: u64 = 65_536;
+
+    /// The rung for a number of markable weights; `None` when they are too few.
+    pub fn for_weights(weights: u64) -> Option<Rung> {
+        match weights {
+            Rung::PAYLOAD_WEIGHTS.. => Some(Rung::Payload),
+            Rung::LEAST_WEIGHTS.. => Some(Rung::Presence),
+            _ => None,
+        }
+    }
+
+    /// Number of slots, each of which carries one coded bit.
+    pub fn slots(self) -> usize {
+        match self {
+            Rung::Payload => payload::CODED_BITS,
+            Rung::Presence => 256,
+        }
+    }
+
+    /// Slots of one group of rows.
+    pub fn slots_per_group(self) -> usize {
+        self.slots() / GROUPS
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Rung::Payload => "crc32-convolutional-k7-r4-173-167-135-111",
+            Rung::Presence => "keyed-presence",
+        }
+    }
+}
+
+/// Everything that fixes how a mark is made, apart from keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Algorithm {
+    /// Target correlation of each weight, α, in billionths.
+    pub alpha_nano: u64,
+    /// How tensors are named: by their safetensors names, row-major as stored.
+    pub canon: String,
+    /// Which keystream gives the chips.
+    pub chips: String,
+    /// Weights beyond this many times their row's RMS count as this much.
+    pub clip: u32,
+    /// Which code fills the slots.
+    pub code: String,
+    /// How the weights are changed.
+    pub embedding: String,
+    /// Number of groups, each with a key of its own.
+    pub groups: u32,
+    /// Which tensors are marked; see [`tensors`](crate::tensors).
+    pub selection: String,
+    /// Number of slots.
+    pub slots: u32,
+}
+
+impl Algorithm {
+    /// The algorithm of this version for a rung, with α in billionths.
+    pub fn new(rung: Rung, alpha_nano: u64) -> Algorithm {
+        Algorithm {
+            alpha_nano,
+            canon: "safetensors-name-v1".into(),
+            chips: "chacha8".into(),
+            clip: 4,
+            code: rung.code().into(),
+            embedding: "host-cancelling-v1".into(),
+            groups: GROUPS as u32,
+            selection: "float-matrix-4096-v1".into(),
+            slots: rung.slots() as u32,
+        }
+    }
+
+    /// α itself.
+    pub fn alpha(&self) -> f64 {
+        self.alpha_nano as f64 * 1e-9
+    }
+
+    /// The rung, or the first field that this version does not know.
+    fn rung(&self) -> std::result::Result<Rung, String> {
+        let rung = match self.slots as usize {
+            slots if slots == Rung::Payload.slots() => Rung::Payload,
+            slots if slots == Rung::Presence.slots() => Rung::Presence,
+            slots => return Err(format!("{slots} slots")),
+        };
+        let known = Algorithm::new(rung, self.alpha_nano);
+        let fields = [
+            ("canon", &self.canon, &known.canon),
+            ("chips", &self.chips, &known.chips),
+            ("code", &self.code, &known.code),
+            ("embedding", &self.embedding, &known.embedding),
+            ("selection", &self.selection, &known.selection),
+        ];
+        match fields.into_iter().find(|(_, value, known)| value != known) {
+            Some((name, value, _)) => Err(format!("{name} {value:?}")),
+            None if *self != known => Err(format!("groups {} and clip {}", self.groups, self.clip)),
+            None => Ok(rung),
+        }
+    }
+}
+
+/// What the payload is a hash of. Its canonical form is JSON without spaces, keys in alphabetical order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transcript {
+    /// How the mark is made.
+    pub algorithm: Algorithm,
+    /// Root of the unmarked model.
+    #[serde(with = "hex_bytes")]
+    pub base_digest: [u8; 32],
+    /// Hash of the mark's keys, [`MarkKey::hash`].
+    #[serde(with = "hex_bytes")]
+    pub key_hash: [u8; 32],
+    /// Random identifier of the mark.
+    #[serde(with = "hex_bytes")]
+    pub mark_id: [u8; 16],
+    /// Ed25519 key of the owner.
+    #[serde(with = "hex_bytes")]
+    pub owner_public_key: [u8; 32],
+    /// [`recipient_commitment`](crate::recipient_commitment) of the copy's recipient, or null.
+    #[serde(with = "optional_hex_bytes")]
+    pub recipient: Option<[u8; 32]>,
+    /// Version of this record, 1.
+    pub version: u32,
+}
+
+impl Transcript {
+    /// The canonical bytes that are hashed.
+    pub fn to_json_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a transcript has string keys and finite numbers only")
+    }
+
+    fn payload(&self) -> [u8; 16] {
+        let hash = key::hash("payload", &[&self.to_json_bytes()]);
+        std::array::from_fn(|i| hash[i])
+    }
+}
+
+/// The record of one mark, to be logged before the marked model is released.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commitment {
+    /// Hash of the codeword.
+    #[serde(with = "hex_bytes")]
+    pub codeword_hash: [u8; 32],
+    /// What the mark was made from.
+    pub transcript: Transcript,
+}
+
+/// A commitment opened with the owner's secret: keys, and what is known of the codeword.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The mark's keys.
+    pub key: MarkKey,
+    /// The capacity that the record states.
+    pub rung: Rung,
+    /// The committed codeword, bit by bit; `None` when the payload was the caller's own and must be decoded first.
+    pub codeword: Option<Vec<bool>>,
+    /// The committed payload; `None` on the presence rung, or when it was the caller's own.
+    pub payload: Option<[u8; 16]>,
+}
+
+impl Commitment {
+    /// Commits to a mark before it is embedded. Returns the record with the codeword to embed. Without a payload of
+    /// the caller's, the payload is drawn from the transcript; on the presence rung there is none.
+    pub fn new(
+        key: &MarkKey,
+        rung: Rung,
+        alpha_nano: u64,
+        base_digest: [u8; 32],
+        payload: Option<[u8; 16]>,
+    ) -> (Commitment, Vec<bool>) {
+        let transcript = Transcript {
+            algorithm: Algorithm::new(rung, alpha_nano),
+            base_digest,
+            key_hash: key.hash(),
+            mark_id: key.mark_id(),
+            owner_public_key: key.owner_public_key(),
+            recipient: key.recipient(),
+            version: 1,
+        };
+        let codeword = match rung {
+            Rung::Payload => payload::encode(&payload.unwrap_or_else(|| transcript.payload())),
+            Rung::Presence => presence_codeword(key),
+        };
+        (Commitment { codeword_hash: codeword_hash(&codeword), transcript }, codeword)
+    }
+
+    /// Derives the keys anew and checks them against the record.
+    ///
+    /// # Errors
+    /// A secret that does not belong to this record, or an algorithm that this version does not know.
+    pub fn open(&self, secret: &MarkSecret) -> Result<Opened> {
+        let transcript = &self.transcript;
+        let mark_id = || hex(&transcript.mark_id);
+        if transcript.version != 1 {
+            let what = format!("record version {}", transcript.version);
+            return Err(Error::UnknownAlgorithm { mark_id: mark_id(), what });
+        }
+        let rung = transcript.algorithm.rung().map_err(|what| Error::UnknownAlgorithm { mark_id: mark_id(), what })?;
+        let key = MarkKey::derive(secret, transcript.owner_public_key, transcript.mark_id, transcript.recipient);
+        if key.hash() != transcript.key_hash {
+            return Err(Error::KeyMismatch { mark_id: mark_id() });
+        }
+        let payload = transcript.payload();
+        let codeword = match rung {
+            Rung::Payload => payload::encode(&payload),
+            Rung::Presence => presence_codeword(&key),
+        };
+        let known = codeword_hash(&codeword) == self.codeword_hash;
+        if rung == Rung::Presence && !known {
+            return Err(Error::Record(format!("the codeword's hash of mark {} is not the key's", mark_id())));
+        }
+        let payload = (rung == Rung::Payload && known).then_some(payload);
+        Ok(Opened { key, rung, codeword: known.then_some(codeword), payload })
+    }
+
+    /// The record's canonical bytes: JSON without spaces, keys in alphabetical order. This is the file's content, and
+    /// what gets hashed and logged.
+    pub fn to_json_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record has string keys and finite numbers only")
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Anything but JSON of this schema, unknown members included.
+    pub fn from_json_bytes(bytes: &[u8]) -> Result<Commitment> {
+        serde_json::from_slice(bytes).map_err(|error| Error::Record(error.to_string()))
+    }
+
+    /// The mark's identifier in hex: the name of the record's file.
+    pub fn mark_id_hex(&self) -> String {
+        hex(&self.transcript.mark_id)
+    }
+}
+
+/// Hash of a codeword, packed eight bits to a byte.
+pub(crate) fn codeword_hash(codeword: &[bool]) -> [u8; 32] {
+    key::hash("codeword", &[&payload::pack(codeword)])
+}
+
+/// Secret fair bits for every slot, each group's from its own key, so that a group can be disclosed alone.
+fn presence_codeword(key: &MarkKey) -> Vec<bool> {
+    let per_group = Rung::Presence.slots_per_group();
+    let bits = |group| {
+        let bytes = key.expand(group, "presence", &[]);
+        (0..per_group).map(move |slot| bytes[slot / 8] >> (slot % 8) & 1 == 1).collect::<Vec<_>>()
+    };
+    (0..GROUPS).flat_map(bits).collect()
+}
+
+/// Fixed-length bytes as lower-case hex.
+pub(crate) mod hex_bytes {
+    use serde::de::Error;
+
+    use super::*;
+
+    pub fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| D::Error::custom(format_args!("expected {} lower-case hex digits", 2 * N)))
+    }
+
+    pub fn parse<const N: usize>(text: &str) -> Option<[u8; N]> {
+        let digits = text.as_bytes();
+        if digits.len() != 2 * N {
+            return None;
+        }
+        let mut bytes = [0; N];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            for &digit in pair {
+                let value = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    _ => return None,
+                };
+                *byte = *byte << 4 | value;
+            }
+        }
+        Some(bytes)
+    }
+
+    use std::result::Result;
+}
+
+/// The same, or null.
+pub(crate) mod optional_hex_bytes {
+    use serde::de::Error;
+
+    use super::*;
+
+    pub fn serialize<S: Serializer, const N: usize>(
+        bytes: &Option<[u8; N]>,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
+        bytes.as_ref().map(|bytes| hex(bytes)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> std::result::Result<Option<[u8; N]>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let bytes = hex_bytes::parse(&text);
+        bytes.map(Some).ok_or_else(|| D::Error::custom(format_args!("expected {} lower-case hex digits", 2 * N)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret() -> MarkSecret {
+        MarkSecret::from_bytes([1; 32])
+    }
+
+    fn commit(rung: Rung, payload: Option<[u8; 16]>) -> Commitment {
+        let key = MarkKey::derive(&secret(), [2; 32], [3; 16], Some([4; 32]));
+        Commitment::new(&key, rung, 2_130_000, [5; 32], payload).0
+    }
+
+    #[test]
+    fn records_round_trip_and_are_canonical() {
+        for rung in [Rung::Payload, Rung::Presence] {
+            let record = commit(rung, None);
+            let bytes = record.to_json_bytes();
+            assert_eq!(Commitment::from_json_bytes(&bytes).unwrap(), record);
+            // A sorted map writes the same bytes, so the keys are in alphabetical order.
+            let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let sorted: std::collections::BTreeMap<String, serde_json::Value> = serde_json::from_value(value).unwrap();
+            assert_eq!(serde_json::to_vec(&sorted).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn records_with_anything_unknown_are_refused() {
+        let good = String::from_utf8(commit(Rung::Payload, None).to_json_bytes()).unwrap();
+        for (from, to) in [
+            ("{\"codeword_hash\"", "{\"extra\":1,\"codeword_hash\""),
+            ("\"slots\":664", "\"slots\":664,\"slots\":664"),
+            ("0303", "03G3"),
+            ("0303", "0A03"),
+            ("03030303\"", "030303\""),
+        ] {
+            assert!(good.contains(from), "{from}");
+            assert!(Commitment::from_json_bytes(good.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
+        for (from, to) in [
+            ("\"slots\":664", "\"slots\":665"),
+            ("chacha8", "chacha20"),
+            ("\"clip\":4", "\"clip\":5"),
+            ("\"version\":1", "\"version\":2"),
+        ] {
+            let record = Commitment::from_json_bytes(good.replace(from, to).as_bytes()).unwrap();
+            assert!(matches!(record.open(&secret()), Err(Error::UnknownAlgorithm { .. })), "{to}");
+        }
+    }
+
+    #[test]
+    fn opening_needs_the_right_secret() {
+        let record = commit(Rung::Payload, None);
+        assert!(record.open(&secret()).unwrap().payload.is_some());
+        let stranger = MarkSecret::from_bytes([9; 32]);
+        assert!(matches!(record.open(&stranger), Err(Error::KeyMismatch { .. })));
+    }
+
+    #[test]
+    fn a_payload_of_the_caller_stays_unknown() {
+        let opened = commit(Rung::Payload, Some([7; 16])).open(&secret()).unwrap();
+        assert!(opened.payload.is_none() && opened.codeword.is_none());
+        let opened = commit(Rung::Presence, None).open(&secret()).unwrap();
+        let ones = opened.codeword.unwrap().iter().filter(|&&bit| bit).count();
+        assert!(opened.payload.is_none() && (96..160).contains(&ones), "{ones}");
+    }
+
+    #[test]
+    fn any_changed_field_changes_the_payload() {
+        let record = commit(Rung::Payload, None);
+        let mut other = record.clone();
+        other.transcript.base_digest[0] ^= 1;
+        assert_ne!(record.transcript.payload(), other.transcript.payload());
+        assert!(other.open(&secret()).unwrap().payload.is_none());
+    }
+}

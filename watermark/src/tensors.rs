@@ -1,0 +1,148 @@
+//! Which tensors carry a mark, and how their bytes become candle tensors, a block of rows at a time.
+//!
+//! A tensor is **matrix-shaped** when it is of F32, F16, BF16 or F64 and has at least two dimensions. With two, rows
+//! and columns are as stored. With more, when the innermost extent is at least 64, the tensor is a stack of matrices
+//! (fused experts): a row is one innermost line. Otherwise it is a convolution kernel: a row is all that belongs to
+//! the outermost index, one output channel.
+//!
+//! A matrix-shaped tensor is **marked** when it is of F32, F16 or BF16 and has at least 4,096 weights, 16 rows and 16
+//! columns (rows, because they are dealt to four groups; columns, because each row is scaled by its own RMS). This
+//! includes embeddings and leaves out norms, biases and integer tensors. Distortion counts every matrix-shaped tensor.
+
+use candle_core::{DType, Device, Tensor};
+use countermark_formats::{Checkpoint, Dtype};
+
+use crate::Result;
+use crate::key::GROUPS;
+
+/// Bytes of one block of rows: large enough to keep all cores busy, small beside a tensor.
+const BLOCK_BYTES: u64 = 8 << 20;
+
+/// A matrix-shaped tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// Index into the checkpoint's tensors.
+    pub index: usize,
+    /// Rows; one row is scaled as a whole.
+    pub rows: u64,
+    /// Columns.
+    pub columns: u64,
+    /// Whether it carries the mark.
+    pub marked: bool,
+    /// Number format.
+    pub dtype: Dtype,
+}
+
+impl Matrix {
+    /// Number of weights.
+    pub fn weights(&self) -> u64 {
+        self.rows * self.columns
+    }
+
+    /// Length in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.weights() * self.dtype.bits() / 8
+    }
+}
+
+/// The matrix-shaped tensors of a checkpoint, in its order.
+pub fn matrices(model: &Checkpoint) -> Vec<Matrix> {
+    model
+        .tensors()
+        .iter()
+        .enumerate()
+        .filter_map(|(index, tensor)| {
+            let dtype = tensor.info.dtype;
+            let (rows, columns) = rows_and_columns(&tensor.info.shape)?;
+            let float = matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::F64);
+            float.then(|| {
+                let weights = rows * columns;
+                // The upper bound keeps every keystream within its 2³² blocks.
+                let sized = rows >= 16 && columns >= 16 && (4096..1 << 36).contains(&weights);
+                Matrix { index, rows, columns, marked: sized && dtype != Dtype::F64, dtype }
+            })
+        })
+        .collect()
+}
+
+/// Weights that can carry a mark.
+pub fn markable_weights(model: &Checkpoint) -> u64 {
+    matrices(model).iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum()
+}
+
+fn rows_and_columns(shape: &[u64]) -> Option<(u64, u64)> {
+    match shape {
+        // An empty tensor; its other extents may be anything.
+        shape if shape.contains(&0) => None,
+        [rows, columns] => Some((*rows, *columns)),
+        [leading @ .., columns] if leading.len() >= 2 && *columns >= 64 => Some((leading.iter().product(), *columns)),
+        [rows, rest @ ..] if rest.len() >= 2 => Some((*rows, rest.iter().product())),
+        _ => None,
+    }
+}
+
+/// One block of a matrix's rows.
+pub(crate) struct Block {
+    /// Row of the matrix where the block begins: a multiple of the number of groups.
+    pub first_row: u64,
+    /// Rows × columns, in the stored dtype.
+    pub tensor: Tensor,
+}
+
+/// Reads a matrix block by block and hands each to `visit`; while one is worked on, the next is read.
+pub(crate) fn for_each_block<F>(model: &Checkpoint, matrix: &Matrix, mut visit: F) -> Result<()>
+where
+    F: FnMut(Block) -> Result<()> + Send,
+{
+    let row_bytes = matrix.columns * matrix.dtype.bits() / 8;
+    let groups = GROUPS as u64;
+    let step = ((BLOCK_BYTES / row_bytes).max(groups) / groups * groups).min(matrix.rows);
+    let mut bytes = Vec::new();
+    let mut load = |first_row: u64| -> Result<Option<Block>> {
+        if first_row >= matrix.rows {
+            return Ok(None);
+        }
+        let rows = step.min(matrix.rows - first_row);
+        model.read_range(matrix.index, first_row * row_bytes..(first_row + rows) * row_bytes, &mut bytes)?;
+        let shape = [rows as usize, matrix.columns as usize];
+        let tensor = Tensor::from_raw_buffer(&bytes, candle_dtype(matrix.dtype), &shape, &Device::Cpu)?;
+        Ok(Some(Block { first_row, tensor }))
+    };
+    let mut current = load(0)?;
+    while let Some(block) = current {
+        let next_row = block.first_row + step;
+        let (next, visited) = rayon::join(|| load(next_row), || visit(block));
+        visited?;
+        current = next?;
+    }
+    Ok(())
+}
+
+fn candle_dtype(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+        _ => DType::F64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_become_rows_and_columns() {
+        for (shape, expected) in [
+            (&[][..], None),
+            (&[9], None),
+            (&[0, 1 << 40, 1 << 40], None),
+            (&[3, 5], Some((3, 5))),
+            (&[64, 3, 7, 7], Some((64, 147))),
+            (&[128, 32, 3], Some((128, 96))),
+            (&[8, 64, 128], Some((512, 128))),
+        ] {
+            assert_eq!(rows_and_columns(shape), expected, "{shape:?}");
+        }
+    }
+}
