@@ -8,7 +8,6 @@ use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::Artifact;
 use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
-use countermark_watermark::tensors;
 use serde::Serialize;
 
 use crate::{Error, Progress};
@@ -146,10 +145,7 @@ fn diff_tensors(a: &Artifact, b: &Artifact, progress: &impl Progress) -> Result<
         .map(|name| {
             let (change, drift) = match (find(&list_a, name), find(&list_b, name)) {
                 (Some(i), Some(j)) if list_a[i] == list_b[j] => ("identical", None),
-                (Some(i), Some(j)) => {
-                    let drift = tensors::drift((&model_a, i), (&model_b, j))?;
-                    ("changed", drift)
-                }
+                (Some(i), Some(j)) => ("changed", countermark_watermark::drift((&model_a, i), (&model_b, j))?),
                 (Some(_), None) => ("removed", None),
                 _ => ("added", None),
             };

@@ -6,8 +6,9 @@
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use countermark_formats::Checkpoint;
+use countermark_formats::{Checkpoint, ReadAt, safetensors};
 use countermark_io::{files, keys};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::note::VerifierKey;
@@ -16,7 +17,7 @@ use countermark_lineage::bundle::{Bytes, Receipt};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Artifact, CARD};
 use countermark_watermark::{
-    Commitment, DetectReport, EmbedOptions, EmbedReport, MarkKey, Strength, recipient_commitment,
+    Commitment, DetectReport, EmbedOptions, EmbedReport, MarkKey, Strength, Verdict, recipient_commitment,
 };
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -128,12 +129,12 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     let options = EmbedOptions { strength: request.strength, payload: request.payload, base_digest: base.root.0 };
 
     let mut copy = Copy::begin(&request.out, &artifact)?;
-    progress.begin("embed", countermark_watermark::embed_work(&model));
+    let meter = Meter::begin(progress, "embed", countermark_watermark::embed_work(&model));
     let report = countermark_watermark::embed(
         &model,
         &key,
         &options,
-        &|bytes| progress.advance(bytes),
+        &|done| meter.reached(done),
         &mut |index, bytes| {
             let tensor = &model.tensors()[index];
             copy.write(model.shard_path(tensor.shard).unwrap_or_default(), tensor.info.range.start, bytes)
@@ -169,6 +170,23 @@ fn open_model(path: &Path, artifact: &Artifact) -> Result<Checkpoint, Error> {
     })
 }
 
+/// Turns bytes done in all into bytes done since last time.
+struct Meter<'a, P> {
+    progress: &'a P,
+    done: AtomicU64,
+}
+
+impl<'a, P: Progress> Meter<'a, P> {
+    fn begin(progress: &'a P, what: &str, total: u64) -> Self {
+        progress.begin(what, total);
+        Meter { progress, done: AtomicU64::new(0) }
+    }
+
+    fn reached(&self, done: u64) {
+        self.progress.advance(done.saturating_sub(self.done.swap(done, Ordering::Relaxed)));
+    }
+}
+
 /// A copy in the making, beside where it will be.
 struct Copy {
     folder: tempfile::TempDir,
@@ -192,7 +210,12 @@ impl Copy {
         let card = artifact.card.iter().map(|card| (CARD, card));
         for (path, source) in artifact.files.iter().map(|(path, source)| (&**path, source)).chain(card) {
             let target = folder.path().join(path);
-            copy_bytes(&**source, &target).map_err(countermark_io::Error::io(&target, FULL_DISK))?;
+            // The tensors come from the embedding, every one of them.
+            let length = match safetensors::parse(&**source) {
+                Ok(header) if path.ends_with(".safetensors") => header.data_start,
+                _ => source.len(),
+            };
+            copy_bytes(&**source, length, &target).map_err(countermark_io::Error::io(&target, FULL_DISK))?;
         }
         let single = (!artifact.is_folder).then(|| artifact.name.clone());
         Ok(Copy { folder, out: out.to_owned(), single })
@@ -216,6 +239,7 @@ impl Copy {
     }
 
     fn publish(self) -> Result<(), Error> {
+        sync_all(self.folder.path()).map_err(countermark_io::Error::io(&self.out, FULL_DISK))?;
         let published = match &self.single {
             Some(name) => fs::rename(self.folder.path().join(name), &self.out),
             None => {
@@ -233,19 +257,27 @@ impl Copy {
     }
 }
 
-/// Copies through positioned reads, so that what was opened and hashed is what is copied, and syncs.
-fn copy_bytes(source: &dyn countermark_formats::ReadAt, target: &Path) -> io::Result<()> {
+fn sync_all(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { sync_all(&path)? } else { File::open(path)?.sync_all()? }
+    }
+    Ok(())
+}
+
+/// Copies the first `length` bytes through positioned reads, so that what was opened is what is copied.
+fn copy_bytes(source: &dyn ReadAt, length: u64, target: &Path) -> io::Result<()> {
     fs::create_dir_all(files::parent(target))?;
     let mut file = File::create_new(target)?;
     let mut buffer = vec![0; 1 << 20];
     let mut offset = 0;
-    while offset < source.len() {
-        let size = (source.len() - offset).min(buffer.len() as u64) as usize;
+    while offset < length {
+        let size = (length - offset).min(buffer.len() as u64) as usize;
         source.read_exact_at(&mut buffer[..size], offset)?;
         file.write_all(&buffer[..size])?;
         offset += size as u64;
     }
-    file.sync_all()
+    Ok(())
 }
 
 /// The log entry that commits to a mark's record.
@@ -321,6 +353,8 @@ impl DetectRequest {
 /// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Detection {
+    /// True when the odds are beyond the threshold.
+    pub detected: bool,
     /// The statistics, and what they come to.
     #[serde(flatten)]
     pub report: DetectReport,
@@ -355,14 +389,16 @@ pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detec
         Some(path) => Some(open_model(path, &files::open(path)?)?),
         None => None,
     };
-    progress.begin("detect", countermark_watermark::detect_work(&model));
+    let meter = Meter::begin(progress, "detect", countermark_watermark::detect_work(&model, base.as_ref()));
+    let secret = &mark_file.secret;
     let report =
-        countermark_watermark::detect(&model, &mark_file.secret, &commitments, base.as_ref(), &|bytes| progress.advance(bytes))?;
-    let found = commitments.iter().position(|commitment| commitment.mark_id_hex() == report.mark_id);
-    let note = found.and_then(|at| read_note(&paths[at]).filter(|_| report.mark_id == commitments[at].mark_id_hex()));
-    let record = found.map(|at| commitments[at].to_json_bytes()).unwrap_or_default();
+        countermark_watermark::detect(&model, secret, &commitments, base.as_ref(), &|done| meter.reached(done))?;
+    let best = commitments.iter().position(|commitment| commitment.transcript.mark_id == report.mark_id);
+    let note = best.and_then(|at| read_note(&paths[at]));
+    let record = best.map(|at| commitments[at].to_json_bytes()).unwrap_or_default();
     let is_logged = note.as_ref().and_then(|note| note.logged.as_ref()).is_some_and(|logged| proves(logged, &record));
     Ok(Detection {
+        detected: report.verdict == Verdict::Detected,
         report,
         commitment: if is_logged { "logged" } else { "unlogged" },
         recipient: note.and_then(|note| note.recipient).map(|recipient| recipient.name),

@@ -14,9 +14,11 @@ const PAD: u32 = 5;
 /// Side of the glyph's box, in pixels.
 const GLYPH: u32 = 12;
 
-/// The badge as one SVG document, 20 pixels high.
+/// The badge as one SVG document, 20 pixels high. The clip's id names the state, hence its width, so that several badges
+/// can be inlined into one page.
 pub fn svg(verdict: &Verdict) -> String {
-    let look = wording::look(verdict.state);
+    let state = verdict.state;
+    let look = wording::look(state);
     let (label_width, message_width) = (widths::width(LABEL), widths::width(look.message));
     let left = label_width + 2 * PAD;
     let right = GLYPH + message_width + 3 * PAD;
@@ -27,7 +29,7 @@ pub fn svg(verdict: &Verdict) -> String {
     let label_text = text(PAD, label_width, LABEL);
     let message_text = text(message_x, message_width, look.message);
     format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{label}"><title>{title}</title><clipPath id="r"><rect width="{width}" height="20" rx="3"/></clipPath><g clip-path="url(#r)"><rect width="{left}" height="20" fill="{LABEL_COLOUR}"/><rect x="{left}" width="{right}" height="20" fill="{colour}"/></g><path transform="translate({glyph_x} 4)" d="{glyph}" fill="none" stroke="{ink}" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"/><g font-family="Verdana,Geneva,DejaVu Sans,sans-serif" font-size="110" text-rendering="geometricPrecision"><g fill="#ffffff">{label_text}</g><g fill="{ink}">{message_text}</g></g></svg>"##
+        r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{label}"><title>{title}</title><clipPath id="clip-{state}"><rect width="{width}" height="20" rx="3"/></clipPath><g clip-path="url(#clip-{state})"><rect width="{left}" height="20" fill="{LABEL_COLOUR}"/><rect x="{left}" width="{right}" height="20" fill="{colour}"/></g><path transform="translate({glyph_x} 4)" d="{glyph}" fill="none" stroke="{ink}" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"/><g font-family="Verdana,Geneva,DejaVu Sans,sans-serif" font-size="110" text-rendering="geometricPrecision"><g fill="#ffffff">{label_text}</g><g fill="{ink}">{message_text}</g></g></svg>"##
     )
 }
 

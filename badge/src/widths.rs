@@ -12,13 +12,13 @@ const ADVANCES: [u16; 95] = [
 /// Mean of [`ADVANCES`], for every other character.
 const AVERAGE: u16 = 677;
 
-/// Width of `text` in pixels, rounded down to an odd number so that its middle falls on a pixel, as shields.io does.
+/// Width of `text` in whole pixels, made odd as shields.io does, so that its middle falls on a pixel.
 pub fn width(text: &str) -> u32 {
     let advance = |c: char| {
         let at = (c as usize).checked_sub(' ' as usize);
         u32::from(at.and_then(|at| ADVANCES.get(at)).copied().unwrap_or(AVERAGE))
     };
-    text.chars().map(advance).sum::<u32>() / 100 | 1
+    (text.chars().map(advance).sum::<u32>() / 100) | 1
 }
 
 #[cfg(test)]

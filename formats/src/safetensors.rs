@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 use crate::{Dtype, Error, ReadAt, Result};
 
@@ -270,7 +270,6 @@ impl<'de> Visitor<'de> for EntrySeed {
                 "shape" => shape.replace(map.next_value::<Vec<u64>>()?).is_some(),
                 "data_offsets" => offsets.replace(map.next_value::<(u64, u64)>()?).is_some(),
                 unknown => {
-                    map.next_value::<IgnoredAny>()?;
                     return Err(de::Error::custom(format_args!("tensor {name:?} has the unknown member {unknown:?}")));
                 }
             };

@@ -138,3 +138,39 @@ fn fill(key: &[u8; 32], offset: u64, length: usize, bytes: &mut Vec<u8>) {
         stream.apply_keystream(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{MarkSecret, hex};
+
+    /// Recomputed with Python's hmac and hashlib and a ChaCha8 in plain Python, from the text at the top of this file.
+    #[test]
+    fn known_answer() {
+        let key = MarkKey::derive(&MarkSecret::from_bytes([1; 32]), [7; 32], [1; 16], None);
+        let carrier = TensorCarrier::new(&key, "layer.weight", 166);
+        let mut panel = Panel::default();
+        panel.load(&carrier, 64, 12, 1003, true);
+        let row = panel.row(70 - 64);
+        assert_eq!((row.group, row.rotation), (3, 40));
+        assert_eq!(hex(&row.chips[..8]), "289a54c7b4b5ca05");
+        assert_eq!(hex(&row.chips[64..72]), "abcc5b1d56f84c3b");
+        assert_eq!(hex(&row.dither[..8]), "d14c1d3ef47fc68a");
+        assert_eq!(hex(&row.dither[2000..2006]), "91546a6f27c8");
+    }
+
+    #[test]
+    fn a_row_has_the_same_carrier_in_every_panel() {
+        let key = MarkKey::derive(&MarkSecret::from_bytes([1; 32]), [7; 32], [1; 16], None);
+        let carrier = TensorCarrier::new(&key, "layer.weight", 64);
+        let (mut whole, mut part) = (Panel::default(), Panel::default());
+        whole.load(&carrier, 0, 103, 530, true);
+        for first_row in (0..103).step_by(4) {
+            part.load(&carrier, first_row as u64, 4.min(103 - first_row), 530, true);
+            for row in first_row..(first_row + 4).min(103) {
+                let (a, b) = (whole.row(row), part.row(row - first_row));
+                assert_eq!((a.group, a.rotation, a.chips, a.dither), (b.group, b.rotation, b.chips, b.dither));
+            }
+        }
+    }
+}

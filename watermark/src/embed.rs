@@ -27,6 +27,10 @@ use crate::{Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
 const TRIALS: usize = 2;
+/// Refining the amplitudes adds a little to the first prediction.
+const MARGIN_DB: f64 = 0.02;
+/// Codewords tried for a wish that is just within reach.
+const ATTEMPTS: u32 = 100;
 
 /// What to embed.
 #[derive(Clone, Debug, Default)]
@@ -99,12 +103,7 @@ pub fn embed(
     let mut embedder = Embedder { model, key, rung, matrices: matrices(model), progress, done: 0 };
 
     let (host, energies) = embedder.survey()?;
-    let alpha_nano = plan(&host, energies)?.alpha_nano(options.strength)?;
-    let (commitment, codeword) = Commitment::new(key, rung, alpha_nano, options.base_digest, options.payload);
-    let targets = Targets { alpha: commitment.transcript.algorithm.alpha(), codeword, host };
-
-    let mut amplitudes = vec![0.0; rung.slots()];
-    targets.refine(&targets.host, &mut amplitudes);
+    let (targets, commitment, mut amplitudes) = aim(key, rung, options, host, energies)?;
     for _ in 0..TRIALS {
         let sums = embedder.trial(&amplitudes)?;
         targets.refine(&sums, &mut amplitudes);
@@ -131,6 +130,37 @@ pub fn embed(
     })
 }
 
+/// Fixes α, the codeword and the first amplitudes. The payload depends on α, and the change that a codeword needs
+/// depends on the host, so a wish in decibels is met by lowering α until a codeword fits.
+fn aim(
+    key: &MarkKey,
+    rung: Rung,
+    options: &EmbedOptions,
+    host: SlotSums,
+    energies: Vec<(Matrix, f64)>,
+) -> Result<(Targets, Commitment, Vec<f32>)> {
+    let plan = plan(&host, energies)?;
+    let mut alpha_nano = plan.alpha_nano(options.strength)?;
+    let mut targets = Targets { alpha: 0.0, codeword: Vec::new(), host };
+    let mut attempts = ATTEMPTS;
+    loop {
+        let (commitment, codeword) = Commitment::new(key, rung, alpha_nano, options.base_digest, options.payload);
+        targets.alpha = commitment.transcript.algorithm.alpha();
+        targets.codeword = codeword;
+        let mut amplitudes = vec![0.0; rung.slots()];
+        targets.refine(&targets.host, &mut amplitudes);
+        let fits = match options.strength {
+            Strength::Auto => true,
+            Strength::Decibel(wish) => plan.amplitudes_db(&amplitudes) <= wish - MARGIN_DB,
+        };
+        if fits || attempts == 0 {
+            return Ok((targets, commitment, amplitudes));
+        }
+        attempts -= 1;
+        alpha_nano = (alpha_nano - alpha_nano / 100).max(1);
+    }
+}
+
 /// 20 log10 of a ratio of norms, given their squares; negative infinity when nothing differs.
 pub(crate) fn decibel(difference: f64, energy: f64) -> f64 {
     10.0 * (difference / energy).log10()
@@ -144,6 +174,7 @@ fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
     }
     let slots = host.count.len();
     let profile: f64 = (0..slots).map(|slot| host.profile(slot)).sum();
+    let energy: f64 = (0..slots).map(|slot| host.energy(slot)).sum();
     let mut by_dtype: BTreeMap<Dtype, f64> = BTreeMap::new();
     let mut total_energy = 0.0;
     for (matrix, energy) in energies {
@@ -156,6 +187,7 @@ fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
         weights: weights as u64,
         slots,
         mean_profile: profile / weights as f64,
+        mean_energy: energy / weights as f64,
         energies: by_dtype.into_iter().collect(),
         total_energy,
     })

@@ -36,18 +36,22 @@
 mod carrier;
 mod commitment;
 mod detect;
+mod drift;
 mod element;
 mod embed;
 mod error;
 mod key;
 mod ops;
 pub mod payload;
+#[cfg(test)]
+mod reference;
 pub mod statistics;
 mod strength;
 pub mod tensors;
 
 pub use commitment::{Algorithm, Commitment, Opened, Rung, Transcript};
 pub use detect::{DetectReport, RecordReport, Statistic, Verdict, detect, detect_work};
+pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
 pub use key::{GROUPS, MarkKey, MarkSecret, recipient_commitment};

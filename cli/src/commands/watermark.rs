@@ -1,7 +1,7 @@
 //! `watermark embed` and `watermark detect`.
 
 use countermark::mark::{self, DetectRequest, EmbedRequest};
-use countermark::watermark::{Outcome, Strength};
+use countermark::watermark::{Strength, Verdict};
 
 use crate::args::{Detect, Embed, Format, Watermark};
 use crate::bar::Bar;
@@ -59,10 +59,10 @@ fn detect(args: Detect) -> Result<u8> {
     let detection = mark::detect(&request, &bar)?;
     drop(bar);
     let report = &detection.report;
-    let (word, code) = match report.outcome {
-        Outcome::Detected => ("detected", 0),
-        Outcome::NotDetected => ("not detected", 1),
-        Outcome::TooSmall => ("too small to tell", 3),
+    let (word, code) = match report.verdict {
+        Verdict::Detected => ("detected", 0),
+        Verdict::NotDetected => ("not detected", 1),
+        Verdict::TooSmall => ("too small to tell", 3),
     };
     if args.format == Format::Json {
         print::json(&detection)?;
@@ -73,7 +73,8 @@ fn detect(args: Detect) -> Result<u8> {
     print::line(format_args!("odds        {odds}, after paying for {} hypotheses", report.hypotheses))?;
     print::line(format_args!("weights     {}", report.weights))?;
     if let Some(payload) = &report.payload {
-        let check = if report.payload_ok { "its checksum fits" } else { "its checksum does not fit" };
+        let check = if report.payload_ok == Some(true) { "as committed" } else { "not the committed one" };
+        let payload: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
         print::line(format_args!("payload     {payload} ({check})"))?;
     }
     print::line(format_args!("commitment  {}", detection.commitment))?;
@@ -83,7 +84,7 @@ fn detect(args: Detect) -> Result<u8> {
     if let Some(distortion) = report.distortion_db {
         print::line(format_args!("distortion  {distortion:.2} dB against the base"))?;
     }
-    if report.outcome == Outcome::NotDetected {
+    if report.verdict == Verdict::NotDetected {
         eprintln!("help: a missing detection proves nothing");
     }
     Ok(code)

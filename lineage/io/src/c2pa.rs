@@ -36,13 +36,17 @@ const OPAQUE: &str = "application/octet-stream";
 #[derive(Debug, thiserror::Error)]
 pub enum C2paError {
     /// The crate `c2pa` refused.
-    #[error("C2PA manifest: {0}\nhelp: check that the certificates are valid today, and that the parents' manifests are")]
+    #[error(
+        "C2PA manifest: {0}\nhelp: check that the certificates are valid today, and that the parents' manifests are"
+    )]
     Crate(#[from] c2pa::Error),
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The leaf certificate is for another key.
-    #[error("the leaf certificate is not for this signing key\nhelp: use the owner.crt that keygen wrote beside the key")]
+    #[error(
+        "the leaf certificate is not for this signing key\nhelp: use the owner.crt that keygen wrote beside the key"
+    )]
     Key,
     /// The artifact or a parent cannot be read.
     #[error("{what}: {source}\nhelp: check that the file is there and readable")]
@@ -61,7 +65,9 @@ pub enum C2paError {
         problem: String,
     },
     /// The store that was just signed does not verify.
-    #[error("the manifest just signed does not verify: {0}\nhelp: do not publish it; report this with the message above")]
+    #[error(
+        "the manifest just signed does not verify: {0}\nhelp: do not publish it; report this with the message above"
+    )]
     Verify(String),
 }
 
@@ -249,7 +255,11 @@ fn relationships(parents: &[Parent<'_>]) -> Vec<Relationship> {
         | Relation::PrunedFrom
         | Relation::ConvertedFrom
         | Relation::DerivedFrom => {
-            if std::mem::replace(&mut opened, true) { Relationship::InputTo } else { Relationship::ParentOf }
+            if std::mem::replace(&mut opened, true) {
+                Relationship::InputTo
+            } else {
+                Relationship::ParentOf
+            }
         }
         Relation::MergedFrom => Relationship::ComponentOf,
         Relation::TrainedOn | Relation::DistilledFrom | Relation::AdapterOf | Relation::GeneratedBy => {
@@ -279,7 +289,8 @@ fn actions(parents: &[Parent<'_>], relationships: &[Relationship], source_type: 
     {
         last["parameters"] = json!({"ingredientIds": inputs});
     }
-    actions.extend(placed.into_iter().map(|id| json!({"action": "c2pa.placed", "parameters": {"ingredientIds": [id]}})));
+    actions
+        .extend(placed.into_iter().map(|id| json!({"action": "c2pa.placed", "parameters": {"ingredientIds": [id]}})));
     actions
 }
 
@@ -315,7 +326,8 @@ fn ingredient(parent: &mut Parent<'_>, anchors: &str) -> Result<Ingredient, C2pa
         return Ok(Ingredient::new_v2(parent.name, OPAQUE));
     };
     let quoted = checker::read(manifest.store).map_err(|error| refuse(error.problem()))?;
-    if quoted.statement != Some(Hash(parent.statement)) || quoted.root != Some(Hash(parent.root)) {
+    let differs = |found: Option<Hash>, wanted| found.is_some_and(|found| found != Hash(wanted));
+    if differs(quoted.statement, parent.statement) || differs(quoted.root, parent.root) {
         return Err(refuse("its manifest names another statement or root".to_owned()));
     }
     // The crate takes the settings for an ingredient from the thread, so it gets a thread of its own, which also keeps

@@ -164,6 +164,13 @@ impl<'a> Manifest<'a> {
         if resolve(self.label, signature) != Some((self.label, "c2pa.signature")) {
             return Err(refuse(format!("names {signature:?} as its signature")));
         }
+        // Only the absolute form puts the manifest's label under the signature.
+        if !signature.starts_with("self#jumbf=/") {
+            return Err(Refusal::unsupported(format!(
+                "claim of {}: its link to the signature is relative",
+                self.label
+            )));
+        }
         let mut undeclared: BTreeSet<&str> = self.assertions.keys().copied().collect();
         let mut assertions = Vec::new();
         for (list, created) in [("created_assertions", true), ("gathered_assertions", false)] {

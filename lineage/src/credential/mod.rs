@@ -1,5 +1,6 @@
 //! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, and whom a policy trusts.
 
+mod assertions;
 pub mod c2pa;
 mod cose;
 pub mod dsse;

@@ -1,0 +1,21 @@
+//! `verify`.
+
+use std::path::PathBuf;
+
+use countermark::verify::{self, Request};
+use pyo3::prelude::*;
+
+use crate::{document, interrupt};
+
+#[pyfunction]
+pub fn verify(
+    py: Python<'_>,
+    path: PathBuf,
+    bundle: Option<PathBuf>,
+    policy: Option<PathBuf>,
+    require_anchor: bool,
+) -> PyResult<String> {
+    let request = Request { path, bundle, policy, require_anchor };
+    let verdict = interrupt::run(py, |watch| verify::verify(&request, watch))?;
+    document(&verdict)
+}

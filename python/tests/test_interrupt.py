@@ -1,0 +1,50 @@
+"""Ctrl-C in the middle of work, and other threads meanwhile."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import countermark as cm
+import pytest
+
+SIZE = 4 << 30
+
+
+@pytest.fixture
+def hole(tmp_path: Path) -> Path:
+    """A sparse file that takes seconds to hash and no room on the disk."""
+    path = tmp_path / "hole.bin"
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+    return path
+
+
+def test_an_interrupt_ends_the_work(hole: Path) -> None:
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        cm.digest(hole, sha256=True)
+    assert time.monotonic() - began < 2
+
+
+def test_other_threads_run_meanwhile(hole: Path) -> None:
+    ticks = 0
+
+    def interrupt_after_ticks() -> None:
+        nonlocal ticks
+        for _ in range(20):
+            time.sleep(0.01)
+            ticks += 1
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt_after_ticks)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        cm.digest(hole, sha256=True)
+    thread.join()
+    assert ticks == 20
