@@ -1,6 +1,6 @@
 //! Makes `fixtures/cases/`: one small release, and copies of it that must not pass, each with one thing wrong.
 //!
-//! Run: `cargo run --release --example make_cases`. Keys and manifest labels are random, so every run gives other bytes; the
+//! Run: `cargo run --release -p countermark --example make_cases`. Keys and manifest labels are random, so every run gives other bytes; the
 //! committed cases are kept as they are, and `index.json` says what each must come to. The secret keys are not kept.
 
 use std::error::Error;
@@ -23,50 +23,134 @@ const CASES: [Case; 18] = [
     ("good", "nothing is wrong", |_, _| (), "unanchored", ""),
     ("payload-flipped", "one bit of the signed statement", |bundle, _| flip_payload(bundle, 0), "invalid", "statement"),
     ("parent-payload-flipped", "one bit of a parent's statement", |bundle, _| flip_payload(bundle, 1), "invalid", ""),
-    ("signature-of-another", "the signature of the parent's statement", |bundle, _| {
-        bundle.records[0].statement.signatures = bundle.records[1].statement.signatures.clone();
-    }, "invalid", "signature"),
-    ("signature-doubled", "the same signature twice", |bundle, _| {
-        let signatures = &mut bundle.records[0].statement.signatures;
-        signatures.push(signatures[0].clone());
-    }, "invalid", "exactly one"),
-    ("payload-type", "another payload type", |bundle, _| {
-        bundle.records[0].statement.payload_type = "application/json".into();
-    }, "invalid", "payloadType"),
+    (
+        "signature-of-another",
+        "the signature of the parent's statement",
+        |bundle, _| {
+            bundle.records[0].statement.signatures = bundle.records[1].statement.signatures.clone();
+        },
+        "invalid",
+        "signature",
+    ),
+    (
+        "signature-doubled",
+        "the same signature twice",
+        |bundle, _| {
+            let signatures = &mut bundle.records[0].statement.signatures;
+            signatures.push(signatures[0].clone());
+        },
+        "invalid",
+        "exactly one",
+    ),
+    (
+        "payload-type",
+        "another payload type",
+        |bundle, _| {
+            bundle.records[0].statement.payload_type = "application/json".into();
+        },
+        "invalid",
+        "payloadType",
+    ),
     ("manifest-stripped", "the C2PA manifest is gone", |bundle, _| bundle.records[0].manifest = None, "invalid", "log"),
-    ("manifest-of-parent", "the parent's C2PA manifest", |bundle, _| {
-        bundle.records[0].manifest = bundle.records[1].manifest.clone();
-    }, "invalid", "manifest"),
-    ("manifest-flipped", "one bit of the C2PA manifest", |bundle, _| {
-        if let Some(store) = &mut bundle.records[0].manifest {
-            let middle = store.0.len() / 2;
-            store.0[middle] ^= 1;
-        }
-    }, "invalid", "manifest"),
-    ("manifest-trailing-byte", "a byte after the C2PA manifest", |bundle, _| {
-        if let Some(store) = &mut bundle.records[0].manifest {
-            store.0.push(0);
-        }
-    }, "invalid", "manifest"),
-    ("receipt-stripped", "the receipt of the log is gone", |bundle, _| bundle.records[0].receipt = None, "unknown", "receipt"),
-    ("receipt-of-parent", "the parent's receipt", |bundle, _| {
-        bundle.records[0].receipt = bundle.records[1].receipt.clone();
-    }, "invalid", "log"),
-    ("proof-of-another-entry", "the proof of the mark's entry", |bundle, _| {
-        let proof = bundle.records[0].marks[0].receipt.as_ref().map(|receipt| receipt.proof.clone());
-        if let (Some(receipt), Some(proof)) = (&mut bundle.records[0].receipt, proof) {
-            receipt.proof = proof;
-        }
-    }, "invalid", "inclusion proof"),
-    ("mark-stripped", "the commitment of the mark is gone", |bundle, _| bundle.records[0].marks.clear(), "unknown", "mark"),
-    ("mark-unlogged", "nothing dates the commitment of the mark", |bundle, _| {
-        bundle.records[0].marks[0].receipt = None;
-    }, "unknown", "older than the release"),
-    ("parent-missing", "a parent is not in the bundle", |bundle, _| bundle.records.truncate(1), "unknown", "not in the bundle"),
-    ("foreign-record", "a record that speaks for no ancestor", |bundle, other| {
-        bundle.records.push(other.records[0].clone());
-    }, "invalid", "speaks for no ancestor"),
-    ("bundle-of-another", "the good bundle of another artifact", |bundle, other| *bundle = other.clone(), "invalid", "files"),
+    (
+        "manifest-of-parent",
+        "the parent's C2PA manifest",
+        |bundle, _| {
+            bundle.records[0].manifest = bundle.records[1].manifest.clone();
+        },
+        "invalid",
+        "manifest",
+    ),
+    (
+        "manifest-flipped",
+        "one bit of the C2PA manifest",
+        |bundle, _| {
+            if let Some(store) = &mut bundle.records[0].manifest {
+                let middle = store.0.len() / 2;
+                store.0[middle] ^= 1;
+            }
+        },
+        "invalid",
+        "manifest",
+    ),
+    (
+        "manifest-trailing-byte",
+        "a byte after the C2PA manifest",
+        |bundle, _| {
+            if let Some(store) = &mut bundle.records[0].manifest {
+                store.0.push(0);
+            }
+        },
+        "invalid",
+        "manifest",
+    ),
+    (
+        "receipt-stripped",
+        "the receipt of the log is gone",
+        |bundle, _| bundle.records[0].receipt = None,
+        "unknown",
+        "receipt",
+    ),
+    (
+        "receipt-of-parent",
+        "the parent's receipt",
+        |bundle, _| {
+            bundle.records[0].receipt = bundle.records[1].receipt.clone();
+        },
+        "invalid",
+        "log",
+    ),
+    (
+        "proof-of-another-entry",
+        "the proof of the mark's entry",
+        |bundle, _| {
+            let proof = bundle.records[0].marks[0].receipt.as_ref().map(|receipt| receipt.proof.clone());
+            if let (Some(receipt), Some(proof)) = (&mut bundle.records[0].receipt, proof) {
+                receipt.proof = proof;
+            }
+        },
+        "invalid",
+        "inclusion proof",
+    ),
+    (
+        "mark-stripped",
+        "the commitment of the mark is gone",
+        |bundle, _| bundle.records[0].marks.clear(),
+        "unknown",
+        "mark",
+    ),
+    (
+        "mark-unlogged",
+        "nothing dates the commitment of the mark",
+        |bundle, _| {
+            bundle.records[0].marks[0].receipt = None;
+        },
+        "unknown",
+        "older than the release",
+    ),
+    (
+        "parent-missing",
+        "a parent is not in the bundle",
+        |bundle, _| bundle.records.truncate(1),
+        "unknown",
+        "not in the bundle",
+    ),
+    (
+        "foreign-record",
+        "a record that speaks for no ancestor",
+        |bundle, other| {
+            bundle.records.push(other.records[0].clone());
+        },
+        "invalid",
+        "speaks for no ancestor",
+    ),
+    (
+        "bundle-of-another",
+        "the good bundle of another artifact",
+        |bundle, other| *bundle = other.clone(),
+        "invalid",
+        "files",
+    ),
 ];
 
 fn flip_payload(bundle: &mut Bundle, record: usize) {
@@ -84,7 +168,9 @@ fn main() -> Result<()> {
     fs::write(at("data.csv"), "question,answer\n1,2\n")?;
     fs::create_dir(at("base"))?;
     fs::write(at("base/model.safetensors"), model())?;
+    fs::write(at("other.csv"), "question,answer\n3,4\n")?;
     sign_release(work.path(), "data.csv", &[])?;
+    sign_release(work.path(), "other.csv", &[])?;
     sign_release(work.path(), "base", &[(Relation::TrainedOn, "data.csv")])?;
     let mut request = EmbedRequest::new(at("base"), at("keys/owner.mark.key"), at("model"));
     request.log = Some(at("log"));
@@ -92,8 +178,9 @@ fn main() -> Result<()> {
     mark::embed(&request, &silent())?;
     sign_release(work.path(), "model", &[(Relation::DerivedFrom, "base")])?;
 
-    let read = |name: &str| -> Result<Bundle> { Ok(Bundle::parse(&fs::read(at(&format!("{name}.provenance.json")))?)?) };
-    let (good, other) = (read("model")?, read("data.csv")?);
+    let read =
+        |name: &str| -> Result<Bundle> { Ok(Bundle::parse(&fs::read(at(&format!("{name}.provenance.json")))?)?) };
+    let (good, other) = (read("model")?, read("other.csv")?);
     fs::create_dir_all(out.join("model"))?;
     fs::copy(at("model/model.safetensors"), out.join("model/model.safetensors"))?;
     fs::copy(at("keys/policy.toml"), out.join("policy.toml"))?;

@@ -42,7 +42,12 @@ pub fn generate(folder: &Path, name: &str) -> Result<PublicKey, Error> {
         let path = folder.join(file);
         if fs::symlink_metadata(&path).is_ok() {
             let help = "choose another folder, or move the old keys away first";
-            return Err(countermark_io::Error::refused(&path, "is there already, and a key is never overwritten", help).into());
+            return Err(countermark_io::Error::refused(
+                &path,
+                "is there already, and a key is never overwritten",
+                help,
+            )
+            .into());
         }
     }
     let (owner, root) = (keys::generate(), keys::generate());

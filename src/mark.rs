@@ -130,16 +130,11 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
 
     let mut copy = Copy::begin(&request.out, &artifact)?;
     let meter = Meter::begin(progress, "embed", countermark_watermark::embed_work(&model));
-    let report = countermark_watermark::embed(
-        &model,
-        &key,
-        &options,
-        &|done| meter.reached(done),
-        &mut |index, bytes| {
+    let report =
+        countermark_watermark::embed(&model, &key, &options, &|done| meter.reached(done), &mut |index, bytes| {
             let tensor = &model.tensors()[index];
             copy.write(model.shard_path(tensor.shard).unwrap_or_default(), tensor.info.range.start, bytes)
-        },
-    )?;
+        })?;
     let marked = copy.root(progress)?;
 
     let record = report.commitment.to_json_bytes();
@@ -151,7 +146,8 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
         let indices = log.append(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();
-        note.logged = Some(Logged { vkey: log.verifier().to_string(), receipt: Receipt { entry: Bytes(entry), proof } });
+        note.logged =
+            Some(Logged { vkey: log.verifier().to_string(), receipt: Receipt { entry: Bytes(entry), proof } });
     }
     let marks = keyset::beside(&request.key, "marks");
     let mark_id = report.commitment.mark_id_hex();
@@ -317,7 +313,9 @@ fn record_paths(marks: &Path) -> Result<Vec<PathBuf>, Error> {
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<io::Result<Vec<_>>>()
         .map_err(countermark_io::Error::io(marks, help))?;
-    let ends = |path: &Path, ending| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(ending));
+    let ends = |path: &Path, ending| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(ending))
+    };
     paths.retain(|path| ends(path, ".json") && !ends(path, NOTE));
     paths.sort();
     Ok(paths)

@@ -79,7 +79,8 @@ impl std::str::FromStr for ParentRequest {
     /// `RELATION=BUNDLE[@PATH]`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let Some((relation, rest)) = text.split_once('=') else {
-            let help = "write RELATION=BUNDLE or RELATION=BUNDLE@PATH, such as fine-tuned-from=base.provenance.json@base";
+            let help =
+                "write RELATION=BUNDLE or RELATION=BUNDLE@PATH, such as fine-tuned-from=base.provenance.json@base";
             return Err(countermark_lineage::Error::usage(format!("{text:?} names no relation"), help));
         };
         let (bundle, path) = match rest.rsplit_once('@') {
@@ -113,7 +114,8 @@ pub struct Signed {
 pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
     let key = keys::load(&request.key)?;
     let chain = certificates(&request.key)?;
-    let parents = request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
+    let parents =
+        request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
     let artifact = files::open(&request.path)?;
     progress.begin("hash", artifact.total_size());
     let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
@@ -124,10 +126,10 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
     let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
-    let store = manifest(request, &artifact, &measured, &parents, &statement, id, &marks, Signer::new(key.clone(), &chain)?)?;
+    let store =
+        manifest(request, &artifact, &measured, &parents, &statement, id, &marks, Signer::new(key.clone(), &chain)?)?;
 
-    let mut record =
-        Record { statement: Envelope::sign(&payload, &key), manifest: None, receipt: None, marks: vec![] };
+    let mut record = Record { statement: Envelope::sign(&payload, &key), manifest: None, receipt: None, marks: vec![] };
     let mut entry_index = None;
     let logged = match &log {
         Some(log) => Some(enter(log, &key, &records, &measured, id, &store)?),

@@ -35,9 +35,11 @@ fn watermark_and_lineage_do_not_know_each_other() {
     for name in ["countermark-formats", "countermark-lineage"] {
         let heavy = ["candle-core", "tokio", "c2pa", "reqwest"];
         let package = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == name).unwrap();
-        let found = package["dependencies"].as_array().unwrap().iter().find(|dependency| {
-            heavy.contains(&dependency["name"].as_str().unwrap())
-        });
+        let found = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|dependency| heavy.contains(&dependency["name"].as_str().unwrap()));
         assert!(found.is_none(), "{name} depends on {found:?}");
     }
 }

@@ -8,7 +8,8 @@ use countermark::{silent, verify};
 #[test]
 fn every_named_case() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    let index: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(fixtures.join("index.json")).unwrap()).unwrap();
+    let index: Vec<serde_json::Value> =
+        serde_json::from_slice(&fs::read(fixtures.join("index.json")).unwrap()).unwrap();
     assert!(index.len() >= 18);
     for case in index {
         let file = |which: &str| fixtures.join("cases").join(case["files"][which].as_str().unwrap());

@@ -8,11 +8,16 @@ use countermark::sign::ParentRequest;
 
 /// Strike a mark into model weights, sign where they came from, and let anybody check it.
 #[derive(Parser)]
-#[command(name = "countermark", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "countermark",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Exit codes: 0 good, 1 something checked is wrong (or no mark found), 2 could not be done as asked,
 3 signer unknown or something could not be checked, 4 no provenance found.
 
-Start with `countermark demo`.")]
+Start with `countermark demo`."
+)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -59,7 +64,9 @@ pub struct Keygen {
 
 /// Hash a file or a folder: the root first, then what was asked for
 #[derive(Args)]
-#[command(after_help = "Example: countermark digest model --tensors\nThe root of a single file is its plain BLAKE3, so b3sum agrees.")]
+#[command(
+    after_help = "Example: countermark digest model --tensors\nThe root of a single file is its plain BLAKE3, so b3sum agrees."
+)]
 pub struct Digest {
     pub path: PathBuf,
     /// Also the tensors root and every tensor

@@ -68,8 +68,14 @@ fn bad_input_is_answered_with_what_where_and_help() {
     expect(&["verify", "missing"], &["missing", "help:"]);
     expect(&["verify", "data.csv", "--bundle", "missing.json"], &["missing.json", "help:"]);
     expect(&["sign", "data.csv", "--key", "data.csv"], &["data.csv", "help:"]);
-    expect(&["sign", "data.csv", "--key", "keys/owner.key", "--parent", "made-of=x.json"], &["made-of", "fine-tuned-from"]);
-    expect(&["watermark", "embed", "data.csv", "--key", "keys/owner.mark.key", "--out", "x"], &["data.csv", "safetensors"]);
+    expect(
+        &["sign", "data.csv", "--key", "keys/owner.key", "--parent", "made-of=x.json"],
+        &["made-of", "fine-tuned-from"],
+    );
+    expect(
+        &["watermark", "embed", "data.csv", "--key", "keys/owner.mark.key", "--out", "x"],
+        &["data.csv", "safetensors"],
+    );
     expect(&["watermark", "detect", "data.csv", "--key", "keys/owner.mark.key"], &["commitment"]);
 
     fs::write(at.join("lying.safetensors"), [0xff; 64]).unwrap();

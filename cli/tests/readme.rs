@@ -8,7 +8,8 @@ use std::process::Command;
 fn the_walk_through_of_the_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let block = readme.split("<!-- test:").nth(1).unwrap().split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let block =
+        readme.split("<!-- test:").nth(1).unwrap().split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();

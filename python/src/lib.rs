@@ -3,6 +3,8 @@
 //! It holds no logic of its own. The package's Python files turn the documents into frozen objects, and `_core.pyi`
 //! gives the signatures.
 
+#![allow(clippy::result_large_err, reason = "the core library's error, moved once per call at most")]
+
 mod badge;
 mod digest;
 mod errors;

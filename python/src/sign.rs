@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use countermark::keyset;
 use countermark::lineage::graph::statement::Process;
-use countermark::sign::{self, ParentRequest, Request};
+use countermark::sign::{ParentRequest, Request};
 use pyo3::prelude::*;
 use serde_json::json;
 
@@ -47,7 +47,7 @@ pub fn sign(
             marks,
             process: process.then_some(Process { parameters, revision }),
         };
-        sign::sign(&request, watch)
+        countermark::sign::sign(&request, watch)
     })?;
     let log = signed.entry.map(|(index, vkey)| json!({ "index": index, "vkey": vkey }));
     let document = json!({

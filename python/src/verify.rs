@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use countermark::verify::{self, Request};
+use countermark::verify::Request;
 use pyo3::prelude::*;
 
 use crate::{document, interrupt};
@@ -16,6 +16,6 @@ pub fn verify(
     require_anchor: bool,
 ) -> PyResult<String> {
     let request = Request { path, bundle, policy, require_anchor };
-    let verdict = interrupt::run(py, |watch| verify::verify(&request, watch))?;
+    let verdict = interrupt::run(py, |watch| countermark::verify::verify(&request, watch))?;
     document(&verdict)
 }

@@ -12,12 +12,12 @@ from pathlib import Path
 import countermark as cm
 import pytest
 
-SIZE = 4 << 30
+SIZE = 32 << 30
 
 
 @pytest.fixture
 def hole(tmp_path: Path) -> Path:
-    """A sparse file that takes seconds to hash and no room on the disk."""
+    """A sparse file that takes many seconds to hash and no room on the disk."""
     path = tmp_path / "hole.bin"
     with path.open("wb") as file:
         file.truncate(SIZE)
@@ -25,11 +25,11 @@ def hole(tmp_path: Path) -> Path:
 
 
 def test_an_interrupt_ends_the_work(hole: Path) -> None:
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        cm.digest(hole, sha256=True)
-    assert time.monotonic() - began < 2
+        cm.digest(hole)
+    assert time.monotonic() - began < 10
 
 
 def test_other_threads_run_meanwhile(hole: Path) -> None:
@@ -37,7 +37,7 @@ def test_other_threads_run_meanwhile(hole: Path) -> None:
 
     def interrupt_after_ticks() -> None:
         nonlocal ticks
-        for _ in range(20):
+        for _ in range(10):
             time.sleep(0.01)
             ticks += 1
         _thread.interrupt_main()
@@ -45,6 +45,6 @@ def test_other_threads_run_meanwhile(hole: Path) -> None:
     thread = threading.Thread(target=interrupt_after_ticks)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        cm.digest(hole, sha256=True)
+        cm.digest(hole)
     thread.join()
-    assert ticks == 20
+    assert ticks == 10

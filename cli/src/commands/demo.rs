@@ -82,7 +82,10 @@ impl Demo {
 
     /// Writes and signs the base model, and answers its perplexity.
     fn base(&self) -> Result<f64> {
-        step("The base model, trained on it", "countermark sign base --key keys/owner.key --log log --parent trained-on=…")?;
+        step(
+            "The base model, trained on it",
+            "countermark sign base --key keys/owner.key --log log --parent trained-on=…",
+        )?;
         self.write_model("base", MODEL)?;
         let signed = self.sign("base", &[(Relation::TrainedOn, "data")])?;
         let perplexity = perplexity(MODEL)?;
@@ -92,7 +95,10 @@ impl Demo {
     }
 
     fn marked(&self, base: f64) -> Result<()> {
-        step("A mark struck into the weights", "countermark watermark embed base --key keys/owner.mark.key --out model --log log")?;
+        step(
+            "A mark struck into the weights",
+            "countermark watermark embed base --key keys/owner.mark.key --out model --log log",
+        )?;
         let mut request = EmbedRequest::new(self.path("base"), self.path("keys/owner.mark.key"), self.path("model"));
         request.log = Some(self.path("log"));
         let embedded = mark::embed(&request, &Bar::new())?;
@@ -117,7 +123,9 @@ impl Demo {
         let signed = self.sign("child", &[(Relation::FineTunedFrom, "model"), (Relation::TrainedOn, "tune")])?;
         let perplexity = perplexity(&tuned)?;
         say(format_args!("child root {}", signed.root))?;
-        say(format_args!("{TUNE_STEPS} steps on other text; perplexity on the old held-out text {base:.4} → {perplexity:.4}"))?;
+        say(format_args!(
+            "{TUNE_STEPS} steps on other text; perplexity on the old held-out text {base:.4} → {perplexity:.4}"
+        ))?;
         fs::copy(self.path("keys/policy.toml"), self.path("policy.toml"))?;
         Ok(())
     }
@@ -182,7 +190,11 @@ impl Demo {
         for name in ["lineage.svg", "badge.svg"] {
             say(self.path(name).display())?;
         }
-        say(format_args!("try: countermark verify {} --policy {}", self.path("model").display(), self.path("policy.toml").display()))
+        say(format_args!(
+            "try: countermark verify {} --policy {}",
+            self.path("model").display(),
+            self.path("policy.toml").display()
+        ))
     }
 
     fn sign(&self, name: &str, parents: &[(Relation, &str)]) -> Result<sign::Signed> {

@@ -50,7 +50,8 @@ pub fn diff(args: Diff) -> Result<u8> {
         print::line("identical")?;
         return Ok(0);
     }
-    let rows = [("only in first", &diff.only_in_first), ("only in second", &diff.only_in_second), ("changed", &diff.changed)];
+    let rows =
+        [("only in first", &diff.only_in_first), ("only in second", &diff.only_in_second), ("changed", &diff.changed)];
     for (what, paths) in rows {
         for path in paths {
             print::line(format_args!("{what}: {path}"))?;

@@ -25,7 +25,13 @@ pub fn run(args: Lineage) -> Result<u8> {
                     .map(|edge| format!("{} {}", edge.relation, edge.parent.short()))
                     .collect();
                 let kind = node.kind.map_or("not in the bundle", |kind| kind.as_str());
-                rows.push(vec![node.id.short(), node.root.short(), kind.to_owned(), node.name.clone(), from.join(", ")]);
+                rows.push(vec![
+                    node.id.short(),
+                    node.root.short(),
+                    kind.to_owned(),
+                    node.name.clone(),
+                    from.join(", "),
+                ]);
             }
             print::table(&rows)?;
         }

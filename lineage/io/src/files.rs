@@ -162,7 +162,8 @@ impl Replacement {
         let folder = parent(path);
         fs::create_dir_all(folder).map_err(Error::io(folder, "choose a folder that can be written"))?;
         let help = "choose a folder that can be written";
-        let temporary = tempfile::Builder::new().prefix(".countermark-").tempfile_in(folder).map_err(Error::io(folder, help))?;
+        let temporary =
+            tempfile::Builder::new().prefix(".countermark-").tempfile_in(folder).map_err(Error::io(folder, help))?;
         Ok(Replacement { temporary, path: path.to_owned() })
     }
 
@@ -200,7 +201,10 @@ pub const SECRET: u32 = 0o600;
 /// [`Error::Io`]; what was there before stays.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let mut replacement = Replacement::new(path)?;
-    replacement.file().write_all(bytes).map_err(Error::io(path, "nothing was replaced; free some space and try again"))?;
+    replacement
+        .file()
+        .write_all(bytes)
+        .map_err(Error::io(path, "nothing was replaced; free some space and try again"))?;
     replacement.commit(mode)
 }
 

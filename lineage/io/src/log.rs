@@ -54,7 +54,8 @@ impl Log {
         log.publish(&empty)?;
         let genesis = Hash::sha256(log.verifier.to_string().as_bytes());
         let signer = log.key.verifying_key().into();
-        let entry = Entry { entry_type: EntryType::Genesis, object: genesis, root: genesis, statement: genesis, signer };
+        let entry =
+            Entry { entry_type: EntryType::Genesis, object: genesis, root: genesis, statement: genesis, signer };
         log.append(&[entry.sign(&log.key)])?;
         Ok(log)
     }
@@ -168,7 +169,8 @@ impl Log {
     fn lock(&self) -> Result<File, Error> {
         let path = self.folder.join(".state").join("lock");
         let help = "is another program writing to this log?";
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path, help))?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path, help))?;
         file.lock().map_err(Error::io(&path, help))?;
         Ok(file)
     }
@@ -280,7 +282,9 @@ impl Log {
         let path = self.folder.join(path);
         match fs::read(&path) {
             Ok(there) if there == bytes => Ok(()),
-            Ok(_) => Err(Error::refused(&path, "would change, and a tile never changes", "restore the log from a copy")),
+            Ok(_) => {
+                Err(Error::refused(&path, "would change, and a tile never changes", "restore the log from a copy"))
+            }
             Err(_) => files::write(&path, bytes, files::PUBLIC),
         }
     }
@@ -305,7 +309,8 @@ impl Log {
 impl ReadTile for Log {
     fn read_tile(&self, level: u8, index: u64, width: u64) -> Result<Vec<Hash>, countermark_lineage::Error> {
         let path = tiles::tile_path(level, index, WIDTH);
-        let refuse = |problem: String| countermark_lineage::Error::input(&*path, problem, "restore the log from a copy");
+        let refuse =
+            |problem: String| countermark_lineage::Error::input(&*path, problem, "restore the log from a copy");
         let bytes = self
             .read_widest(|width| tiles::tile_path(level, index, width))
             .map_err(|error| refuse(error.to_string()))?;

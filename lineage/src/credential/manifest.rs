@@ -7,6 +7,9 @@ use super::cose::{self, Sign1, Unsigned};
 use super::jumbf::{self, EMBEDDED_FILE, Node, SuperBox};
 use crate::cbor::{self, Rules, Value};
 
+/// How many manifests a store may hold: an artifact and its ancestors. Each costs a few signature checks.
+const MAX_MANIFESTS: usize = 4096;
+
 /// A framed store: every box is where it must be, nothing is verified.
 pub(super) struct Store<'a> {
     /// By label, without the active one.
@@ -89,6 +92,9 @@ impl<'a> Store<'a> {
         }
         let mut parents = BTreeMap::new();
         let mut manifests = store.into_superboxes()?;
+        if manifests.len() > MAX_MANIFESTS {
+            return Err(Refusal::unsupported(format!("the store holds more than {MAX_MANIFESTS} manifests")));
+        }
         let Some(active) = manifests.pop() else {
             return Err(Refusal::invalid("the store holds no manifest".into()));
         };

@@ -171,10 +171,10 @@ impl Graph {
         svg + "</svg>\n"
     }
 
-    /// Indices of the nodes in rows, so that every parent is above its children.
+    /// Indices of the nodes in rows from top to bottom: each parent just above the highest of its children.
     fn layers(&self) -> Vec<Vec<usize>> {
         let position: BTreeMap<Hash, usize> = self.nodes.iter().enumerate().map(|(i, node)| (node.id, i)).collect();
-        let mut depth = vec![0; self.nodes.len()];
+        let mut height = vec![0; self.nodes.len()];
         // The graph has no cycle, so as many passes as there are nodes reach every end.
         for _ in 0..self.nodes.len() {
             let mut changed = false;
@@ -182,8 +182,8 @@ impl Graph {
                 let (Some(&child), Some(&parent)) = (position.get(&edge.child), position.get(&edge.parent)) else {
                     continue;
                 };
-                if depth[child] <= depth[parent] {
-                    depth[child] = depth[parent] + 1;
+                if height[parent] <= height[child] {
+                    height[parent] = height[child] + 1;
                     changed = true;
                 }
             }
@@ -191,8 +191,9 @@ impl Graph {
                 break;
             }
         }
-        let mut layers = vec![Vec::new(); depth.iter().max().map_or(1, |deepest| deepest + 1)];
-        depth.iter().enumerate().for_each(|(index, depth)| layers[*depth].push(index));
+        let tallest = height.iter().max().copied().unwrap_or(0);
+        let mut layers = vec![Vec::new(); tallest + 1];
+        height.iter().enumerate().for_each(|(index, height)| layers[tallest - height].push(index));
         layers
     }
 }

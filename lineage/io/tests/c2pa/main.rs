@@ -112,7 +112,7 @@ fn crate_state(store: &[u8], asset: &[u8], root_pem: &str) -> Option<c2pa::Valid
     });
     let context = c2pa::Context::new().with_settings(settings.to_string()).unwrap();
     let reader = c2pa::Reader::from_context(context);
-    let reader = reader.with_manifest_data_and_stream(store, "application/octet-stream", &mut Cursor::new(asset));
+    let reader = reader.with_manifest_data_and_stream(store, "application/octet-stream", Cursor::new(asset));
     reader.ok().map(|reader| reader.validation_state())
 }
 
