@@ -304,7 +304,8 @@ fn evidence_of_others(release: &Release) {
 }
 
 fn stripped_evidence(release: &Release) {
-    let cases: [(&str, fn(&mut Bundle)); 5] = [
+    type Change = fn(&mut Bundle);
+    let cases: [(&str, Change); 5] = [
         ("manifest", |bundle| bundle.records[0].manifest = None),
         ("receipt", |bundle| bundle.records[0].receipt = None),
         ("mark", |bundle| bundle.records[0].marks.clear()),
