@@ -1,7 +1,7 @@
 //! The BLAKE3 root of one file, read by positioned reads, several threads inside one file.
 //!
 //! The file is cut into parts of [`PART`] bytes. Each part is a whole subtree of the BLAKE3 tree, so its chaining value
-//! can be computed anywhere, and [`merge`] folds them into the root that `b3sum` prints.
+//! can be computed anywhere, and folding them gives the root that `b3sum` prints.
 
 use std::io;
 
