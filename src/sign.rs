@@ -22,6 +22,7 @@ use countermark_lineage::digest::{Hash, checkpoint};
 use countermark_lineage::graph::statement::{self, Evidence, Predicate, Process, Release, Statement, Tensors};
 use countermark_lineage::graph::{Kind, Relation};
 use ed25519_dalek::SigningKey;
+use serde::Serialize;
 
 use crate::{Error, Progress, keyset, mark};
 
@@ -92,7 +93,7 @@ impl std::str::FromStr for ParentRequest {
 }
 
 /// What was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Signed {
     /// The bundle.
     pub bundle: PathBuf,
@@ -102,8 +103,17 @@ pub struct Signed {
     pub statement: Hash,
     /// Root of the artifact.
     pub root: Hash,
-    /// Index in the log, and the key that verifies the log.
-    pub entry: Option<(u64, String)>,
+    /// Place in the log, when there is one.
+    pub log: Option<LogPlace>,
+}
+
+/// Where a release stands in a log.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogPlace {
+    /// Index of the entry.
+    pub index: u64,
+    /// The key that verifies the log.
+    pub vkey: String,
 }
 
 /// Signs a release and writes its bundle and its C2PA sidecar.
@@ -113,7 +123,7 @@ pub struct Signed {
 /// marks may already be in the log.
 pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
     let key = keys::load(&request.key)?;
-    let chain = certificates(&request.key)?;
+    let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
     let parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
     let artifact = files::open(&request.path)?;
@@ -121,35 +131,22 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
     let records = mark_records(request, &measured)?;
+    let draft = Draft { request, key, parents, artifact, measured, log, records };
 
-    let statement = state(request, &artifact, &measured, &parents, &records, log.as_ref(), &key, progress)?;
+    let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
-    let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
-    let store =
-        manifest(request, &artifact, &measured, &parents, &statement, id, &marks, Signer::new(key.clone(), &chain)?)?;
+    let store = draft.manifest(&statement, id, &signer)?;
+    let logged = draft.log.as_ref().map(|log| draft.enter(log, id, &store)).transpose()?;
 
-    let mut record = Record { statement: Envelope::sign(&payload, &key), manifest: None, receipt: None, marks: vec![] };
-    let mut entry_index = None;
-    let logged = match &log {
-        Some(log) => Some(enter(log, &key, &records, &measured, id, &store)?),
-        None => None,
-    };
-    for (at, bytes) in records.into_iter().enumerate() {
-        let receipt = logged.as_ref().map(|logged| logged.marks[at].clone());
-        record.marks.push(Mark { record: Bytes(bytes), receipt });
-    }
-    if let (Some(logged), Some(log)) = (logged, &log) {
-        entry_index = Some((logged.index, log.verifier().to_string()));
-        record.receipt = Some(logged.release);
-    }
-    record.manifest = Some(Bytes(store.clone()));
-
-    let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &artifact.name));
-    let sidecar = files::parent(&out).join(format!("{}.c2pa", artifact.name));
-    files::write(&sidecar, &store, files::PUBLIC)?;
-    files::write(&out, collect(record, parents)?.to_json().as_bytes(), files::PUBLIC)?;
-    Ok(Signed { bundle: out, manifest: sidecar, statement: id, root: measured.root, entry: entry_index })
+    let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &draft.artifact.name));
+    let manifest = files::parent(&out).join(format!("{}.c2pa", draft.artifact.name));
+    let place = logged.as_ref().map(|logged| logged.place.clone());
+    let root = draft.measured.root;
+    files::write(&manifest, &store, files::PUBLIC)?;
+    let record = draft.record(Envelope::sign(&payload, &draft.key), store, logged);
+    files::write(&out, collect(record, draft.parents)?.to_json().as_bytes(), files::PUBLIC)?;
+    Ok(Signed { bundle: out, manifest, statement: id, root, log: place })
 }
 
 /// `owner.crt` beside `owner.key`.
@@ -202,9 +199,8 @@ impl OpenParent {
         if self.statement.predicate.folder {
             return Ok(Some(Box::new(Cursor::new(self.statement.predicate.listing.to_text()))));
         }
-        let Some(path) = &self.path else { return Ok(None) };
-        let help = "check the path after the @";
-        Ok(Some(Box::new(File::open(path).map_err(countermark_io::Error::io(path, help))?)))
+        let open = |path: &PathBuf| reopen(path).map(|file| Box::new(file) as Box<dyn ReadSeek>);
+        self.path.as_ref().map(open).transpose()
     }
 }
 
@@ -224,39 +220,122 @@ fn mark_records(request: &Request, measured: &Measured) -> Result<Vec<Vec<u8>>, 
     Ok(records)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct of the same fields would only rename them")]
-fn state(
-    request: &Request,
-    artifact: &Artifact,
-    measured: &Measured,
-    parents: &[OpenParent],
-    records: &[Vec<u8>],
-    log: Option<&Log>,
-    key: &SigningKey,
-    progress: &impl Progress,
-) -> Result<Statement, Error> {
-    progress.begin("hash tensors", artifact.total_size());
-    let tensors = artifact.tensors(&|bytes| progress.advance(bytes))?;
-    let edge = |parent: &OpenParent| statement::Parent {
-        relation: parent.relation,
-        name: parent.statement.name().to_owned(),
-        statement: parent.id,
-        root: parent.statement.root(),
-    };
-    let predicate = Predicate {
-        kind: request.kind.unwrap_or_else(|| kind_of(artifact)),
-        created: statement::rfc3339(keyset::now()),
-        folder: artifact.is_folder,
-        listing: measured.listing.clone(),
-        card: measured.card,
-        tensors: tensors.map(|list| Tensors { root: checkpoint::root(&list), list }),
-        parents: parents.iter().map(edge).collect(),
-        process: request.process.clone(),
-        evidence: records.iter().map(|record| Evidence::WatermarkCommitment { record: Hash::sha256(record) }).collect(),
-        release: Release { manifest: true, log: log.map(|log| log.verifier().to_string()) },
-        signer: key.verifying_key().into(),
-    };
-    Ok(Statement::new(&artifact.name, measured, predicate))
+/// Everything that is known of a release before it is signed.
+struct Draft<'a> {
+    request: &'a Request,
+    key: SigningKey,
+    parents: Vec<OpenParent>,
+    artifact: Artifact,
+    measured: Measured,
+    log: Option<Log>,
+    /// Commitment records of the marks in it.
+    records: Vec<Vec<u8>>,
+}
+
+/// The receipts of the release and of each mark, all under one checkpoint.
+struct Logged {
+    place: LogPlace,
+    release: Receipt,
+    marks: Vec<Receipt>,
+}
+
+impl Draft<'_> {
+    fn statement(&self, progress: &impl Progress) -> Result<Statement, Error> {
+        progress.begin("hash tensors", self.artifact.total_size());
+        let tensors = self.artifact.tensors(&|bytes| progress.advance(bytes))?;
+        let edge = |parent: &OpenParent| statement::Parent {
+            relation: parent.relation,
+            name: parent.statement.name().to_owned(),
+            statement: parent.id,
+            root: parent.statement.root(),
+        };
+        let commitment = |record: &Vec<u8>| Evidence::WatermarkCommitment { record: Hash::sha256(record) };
+        let predicate = Predicate {
+            kind: self.request.kind.unwrap_or_else(|| kind_of(&self.artifact)),
+            created: statement::rfc3339(keyset::now()),
+            folder: self.artifact.is_folder,
+            listing: self.measured.listing.clone(),
+            card: self.measured.card,
+            tensors: tensors.map(|list| Tensors { root: checkpoint::root(&list), list }),
+            parents: self.parents.iter().map(edge).collect(),
+            process: self.request.process.clone(),
+            evidence: self.records.iter().map(commitment).collect(),
+            release: Release { manifest: true, log: self.log.as_ref().map(|log| log.verifier().to_string()) },
+            signer: self.key.verifying_key().into(),
+        };
+        Ok(Statement::new(&self.artifact.name, &self.measured, predicate))
+    }
+
+    /// The C2PA manifest store that quotes the statement.
+    fn manifest(&self, statement: &Statement, id: Hash, signer: &Signer) -> Result<Vec<u8>, Error> {
+        let listing = self.artifact.is_folder.then(|| self.measured.listing.to_text());
+        let mut asset: Box<dyn ReadSeek> = match &listing {
+            Some(text) => Box::new(Cursor::new(text.clone())),
+            None => Box::new(reopen(&self.request.path)?),
+        };
+        let mut assets = self.parents.iter().map(OpenParent::asset).collect::<Result<Vec<_>, _>>()?;
+        let inputs = self.parents.iter().zip(&mut assets).map(|(parent, asset)| c2pa::Parent {
+            relation: parent.relation,
+            name: parent.statement.name(),
+            statement: parent.id.0,
+            root: parent.statement.root().0,
+            kind: parent.statement.predicate.kind,
+            manifest: match (&parent.bundle.records[0].manifest, asset) {
+                (Some(store), Some(asset)) => Some(ParentManifest { store: &store.0, asset: &mut **asset }),
+                _ => None,
+            },
+        });
+        let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
+        let release = c2pa::Release {
+            name: &self.artifact.name,
+            kind: statement.predicate.kind,
+            generated: false,
+            asset: &mut *asset,
+            statement: id.0,
+            root: self.measured.root.0,
+            marks: &marks,
+            listing: listing.as_deref(),
+            parents: inputs.collect(),
+        };
+        Ok(c2pa::create(release, signer)?)
+    }
+
+    /// Enters the commitments, then the release, and proves all of them.
+    fn enter(&self, log: &Log, id: Hash, store: &[u8]) -> Result<Logged, Error> {
+        let commitment = |record: &Vec<u8>| mark::entry(record, &self.key);
+        let mut entries = self.records.iter().map(commitment).collect::<Result<Vec<_>, _>>()?;
+        let release = Entry {
+            entry_type: EntryType::Release,
+            object: Hash::sha256(store),
+            root: self.measured.root,
+            statement: id,
+            signer: self.key.verifying_key().into(),
+        };
+        entries.push(release.sign(&self.key));
+        let indices = log.append(&entries)?;
+        let proofs = log.prove(&indices)?;
+        let receipt = |(entry, proof): (Vec<u8>, Proof)| Receipt { entry: Bytes(entry), proof: proof.to_text() };
+        let mut receipts: Vec<Receipt> = entries.into_iter().zip(proofs).map(receipt).collect();
+        let (Some(release), Some(index)) = (receipts.pop(), indices.last()) else {
+            return Err(countermark_lineage::Error::usage("nothing was logged", "try again").into());
+        };
+        let place = LogPlace { index: *index, vkey: log.verifier().to_string() };
+        Ok(Logged { place, release, marks: receipts })
+    }
+
+    fn record(&self, statement: Envelope, store: Vec<u8>, logged: Option<Logged>) -> Record {
+        let (release, receipts) = match logged {
+            Some(Logged { release, marks, .. }) => (Some(release), marks.into_iter().map(Some).collect()),
+            None => (None, vec![None; self.records.len()]),
+        };
+        let mark = |(record, receipt): (&Vec<u8>, _)| Mark { record: Bytes(record.clone()), receipt };
+        let marks = self.records.iter().zip(receipts).map(mark).collect();
+        Record { statement, manifest: Some(Bytes(store)), receipt: release, marks }
+    }
+}
+
+fn reopen(path: &Path) -> Result<File, Error> {
+    Ok(File::open(path).map_err(countermark_io::Error::io(path, "check that the file is still there"))?)
 }
 
 /// Told from the names of the files: weights make a model, adapter weights an adapter, anything else is data.
@@ -270,86 +349,6 @@ fn kind_of(artifact: &Artifact) -> Kind {
     } else {
         Kind::Dataset
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "one call site; a struct of the same fields would only rename them")]
-fn manifest(
-    request: &Request,
-    artifact: &Artifact,
-    measured: &Measured,
-    parents: &[OpenParent],
-    statement: &Statement,
-    id: Hash,
-    marks: &[[u8; 32]],
-    signer: Signer,
-) -> Result<Vec<u8>, Error> {
-    let listing = artifact.is_folder.then(|| measured.listing.to_text());
-    let mut asset: Box<dyn ReadSeek> = match &listing {
-        Some(text) => Box::new(Cursor::new(text.clone())),
-        None => {
-            let help = "check that the file is still there";
-            Box::new(File::open(&request.path).map_err(countermark_io::Error::io(&request.path, help))?)
-        }
-    };
-    let mut assets = parents.iter().map(OpenParent::asset).collect::<Result<Vec<_>, _>>()?;
-    let inputs = parents.iter().zip(&mut assets).map(|(parent, asset)| {
-        let store = parent.bundle.records[0].manifest.as_ref();
-        let manifest = match (store, asset) {
-            (Some(store), Some(asset)) => Some(ParentManifest { store: &store.0, asset: &mut **asset }),
-            _ => None,
-        };
-        c2pa::Parent {
-            relation: parent.relation,
-            name: parent.statement.name(),
-            statement: parent.id.0,
-            root: parent.statement.root().0,
-            kind: parent.statement.predicate.kind,
-            manifest,
-        }
-    });
-    let release = c2pa::Release {
-        name: &artifact.name,
-        kind: statement.predicate.kind,
-        generated: false,
-        asset: &mut *asset,
-        statement: id.0,
-        root: measured.root.0,
-        marks,
-        listing: listing.as_deref(),
-        parents: inputs.collect(),
-    };
-    Ok(c2pa::create(release, &signer)?)
-}
-
-/// Index of the release, and the receipts of the release and of each mark, all under one checkpoint.
-struct Logged {
-    index: u64,
-    release: Receipt,
-    marks: Vec<Receipt>,
-}
-
-/// Enters the commitments, then the release, and proves all of them.
-fn enter(
-    log: &Log,
-    key: &SigningKey,
-    records: &[Vec<u8>],
-    measured: &Measured,
-    id: Hash,
-    store: &[u8],
-) -> Result<Logged, Error> {
-    let mut entries = records.iter().map(|record| mark::entry(record, key)).collect::<Result<Vec<_>, _>>()?;
-    let signer = key.verifying_key().into();
-    let object = Hash::sha256(store);
-    let release = Entry { entry_type: EntryType::Release, object, root: measured.root, statement: id, signer };
-    entries.push(release.sign(key));
-    let indices = log.append(&entries)?;
-    let proofs = log.prove(&indices)?;
-    let receipt = |(entry, proof): (Vec<u8>, Proof)| Receipt { entry: Bytes(entry), proof: proof.to_text() };
-    let mut receipts: Vec<Receipt> = entries.into_iter().zip(proofs).map(receipt).collect();
-    let (Some(release), Some(index)) = (receipts.pop(), indices.last()) else {
-        return Err(countermark_lineage::Error::usage("nothing was logged", "try again").into());
-    };
-    Ok(Logged { index: *index, release, marks: receipts })
 }
 
 /// The artifact's record, and every record of its parents' bundles once.

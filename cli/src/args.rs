@@ -246,8 +246,13 @@ pub enum Anchor {
 /// Look at a C2PA manifest
 #[derive(Subcommand)]
 pub enum Manifest {
-    /// Print what a manifest store says; nothing is verified by this
-    Read { file: PathBuf },
+    /// Check a manifest store by itself and print what it says, as JSON; `verify` binds it to an artifact
+    Read {
+        file: PathBuf,
+        /// Whose certificate roots to believe
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
 }
 
 /// Re-hash an artifact and check everything that speaks for it

@@ -49,7 +49,7 @@ pub fn sign(
         };
         countermark::sign::sign(&request, watch)
     })?;
-    let log = signed.entry.map(|(index, vkey)| json!({ "index": index, "vkey": vkey }));
+    let log = signed.log.map(|log| json!({ "index": log.index, "vkey": log.vkey }));
     let document = json!({
         "bundle": signed.bundle.to_string_lossy(),
         "manifest": signed.manifest.to_string_lossy(),

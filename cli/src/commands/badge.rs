@@ -13,8 +13,10 @@ pub fn run(args: Badge) -> Result<u8> {
         Badge::Svg(of) => print::text(&badge::svg(&verdict(of)?))?,
         Badge::Json(of) => print::json(&badge::shields(&verdict(of)?))?,
         Badge::Markdown(of) => {
+            let bundle = of.bundle.clone().or_else(|| verify::find_bundle(&of.path));
+            let bundle =
+                bundle.as_deref().unwrap_or(&of.path).file_name().unwrap_or_default().to_string_lossy().into_owned();
             let verdict = verdict(of)?;
-            let bundle = format!("{}.provenance.json", verdict.name);
             print::line(badge::markdown(&verdict, "badge.svg", &bundle))?;
         }
     }

@@ -1,7 +1,11 @@
 //! `manifest read`.
 
 use countermark::io::files;
+use countermark::keyset;
 use countermark::lineage::credential::c2pa;
+use countermark::lineage::credential::policy::CertificateRoot;
+use countermark::lineage::verdict::State;
+use serde_json::json;
 
 use crate::args::Manifest;
 use crate::print::{self, Result};
@@ -9,7 +13,13 @@ use crate::print::{self, Result};
 const MAX_MANIFEST: u64 = 64 << 20;
 
 pub fn run(args: Manifest) -> Result<u8> {
-    let Manifest::Read { file } = args;
-    print::json(&c2pa::read(&files::read(&file, MAX_MANIFEST)?)?)?;
-    Ok(0)
+    let Manifest::Read { file, policy } = args;
+    let store = files::read(&file, MAX_MANIFEST)?;
+    let policy = policy.as_deref().map(keyset::load_policy).transpose()?.unwrap_or_default();
+    let roots =
+        policy.certificate_roots.iter().map(CertificateRoot::to_der).collect::<std::result::Result<Vec<_>, _>>()?;
+    let checks = c2pa::inspect(&store, &roots, keyset::now());
+    let state = checks.iter().map(|check| check.state).max().unwrap_or(State::Unknown);
+    print::json(&json!({ "state": state, "checks": checks, "manifest": c2pa::read(&store).ok() }))?;
+    Ok(state.exit_code())
 }

@@ -2,7 +2,6 @@
 
 use countermark::lineage::graph::statement::Process;
 use countermark::sign::{self, Request};
-use serde_json::json;
 
 use crate::args::{Format, Sign};
 use crate::bar::Bar;
@@ -25,22 +24,15 @@ pub fn run(args: Sign) -> Result<u8> {
     let signed = sign::sign(&request, &bar)?;
     drop(bar);
     if args.format == Format::Json {
-        let entry = signed.entry.as_ref();
-        print::json(&json!({
-            "bundle": signed.bundle,
-            "manifest": signed.manifest,
-            "statement": signed.statement,
-            "root": signed.root,
-            "log": entry.map(|(index, vkey)| json!({ "index": index, "vkey": vkey })),
-        }))?;
+        print::json(&signed)?;
         return Ok(0);
     }
     print::line(format_args!("root       {}", signed.root))?;
     print::line(format_args!("statement  {}", signed.statement))?;
     print::line(format_args!("bundle     {}", signed.bundle.display()))?;
     print::line(format_args!("manifest   {}", signed.manifest.display()))?;
-    match &signed.entry {
-        Some((index, vkey)) => print::line(format_args!("log        entry {index} of {vkey}"))?,
+    match &signed.log {
+        Some(log) => print::line(format_args!("log        entry {} of {}", log.index, log.vkey))?,
         None => eprintln!("help: add --log DIR to log the release"),
     }
     eprintln!("next: countermark verify {} --policy policy.toml", request.path.display());

@@ -64,7 +64,9 @@ impl Artifact {
                 .collect::<Result<Vec<_>, Error>>()
         };
         let sha256_single = || match &*self.files {
-            [(path, source)] if manifest_asset && !self.is_folder => sha256(&**source).map_err(Error::io(path)),
+            [(path, source)] if manifest_asset && !self.is_folder => {
+                sha256(&**source, progress).map_err(Error::io(path))
+            }
             _ => Ok(Hash::default()),
         };
         let (files, single) = rayon::join(hash_files, sha256_single);
@@ -109,8 +111,8 @@ impl Artifact {
     }
 }
 
-/// SHA-256 of all bytes, one thread: it cannot be split.
-fn sha256(source: &dyn ReadAt) -> std::io::Result<Hash> {
+/// SHA-256 of all bytes, one thread: it cannot be split. The bytes count as progress of the BLAKE3 beside it.
+fn sha256(source: &dyn ReadAt, progress: &(dyn Fn(u64) + Sync)) -> std::io::Result<Hash> {
     use sha2::Digest as _;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -120,6 +122,7 @@ fn sha256(source: &dyn ReadAt) -> std::io::Result<Hash> {
         source.read_exact_at(&mut buffer[..size], offset)?;
         hasher.update(&buffer[..size]);
         offset += size as u64;
+        progress(0);
     }
     Ok(Hash(hasher.finalize().into()))
 }

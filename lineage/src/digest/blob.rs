@@ -26,7 +26,8 @@ pub fn hash(source: &(impl ReadAt + ?Sized)) -> io::Result<Hash> {
     hash_with(source, &|_| ())
 }
 
-/// As [`hash`], and tells `progress` the number of bytes of each part when it is done.
+/// As [`hash`], and tells `progress` the number of bytes of each part when it is done, and of none before it is read, so
+/// that whoever listens can stop the work.
 pub fn hash_with(source: &(impl ReadAt + ?Sized), progress: &(dyn Fn(u64) + Sync)) -> io::Result<Hash> {
     let length = source.len();
     if length <= PART {
@@ -47,6 +48,7 @@ pub fn hash_with(source: &(impl ReadAt + ?Sized), progress: &(dyn Fn(u64) + Sync
                     .map(|part| {
                         let offset = part * PART;
                         let size = PART.min(length - offset) as usize;
+                        progress(0);
                         source.read_exact_at(&mut buffer[..size], offset)?;
                         progress(size as u64);
                         Ok(part_value(&buffer[..size], offset))
