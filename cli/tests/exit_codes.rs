@@ -88,6 +88,13 @@ fn bad_input_is_answered_with_what_where_and_help() {
     std::os::unix::fs::symlink("/etc/hostname", at.join("linked/x")).unwrap();
     expect(&["sign", "linked", "--key", "keys/owner.key"], &["symbolic link", "help:"]);
 
+    use std::os::unix::ffi::OsStrExt as _;
+    fs::create_dir(at.join("named")).unwrap();
+    fs::write(at.join("named").join(std::ffi::OsStr::from_bytes(b"\xff.bin")), "x").unwrap();
+    expect(&["sign", "named", "--key", "keys/owner.key"], &["not UTF-8", "help:"]);
+    fs::create_dir(at.join("empty")).unwrap();
+    expect(&["digest", "empty"], &["holds no file", "help:"]);
+
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(at.join("keys/owner.key"), fs::Permissions::from_mode(0o644)).unwrap();
     expect(&["sign", "data.csv", "--key", "keys/owner.key"], &["read or written by others", "chmod 600"]);
