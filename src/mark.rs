@@ -14,6 +14,8 @@ use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::note::VerifierKey;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bytes, Receipt};
+use countermark_lineage::credential::keys::PublicKey;
+use countermark_lineage::credential::policy::Policy;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Artifact, CARD};
 use countermark_watermark::{
@@ -284,6 +286,11 @@ pub(crate) fn entry(record: &[u8], key: &SigningKey) -> Result<Vec<u8>, Error> {
     Ok(Entry { entry_type: EntryType::MarkCommitment, object, root, statement: object, signer }.sign(key))
 }
 
+/// The owner that a commitment record names.
+pub(crate) fn owner_of(record: &[u8]) -> Result<[u8; 32], Error> {
+    Ok(Commitment::from_json_bytes(record)?.transcript.owner_public_key)
+}
+
 /// Reads a commitment record, and checks that it is one.
 pub(crate) fn read_record(path: &Path) -> Result<Vec<u8>, Error> {
     let bytes = files::read(path, MAX_RECORD)?;
@@ -356,7 +363,7 @@ pub struct Detection {
     /// The statistics, and what they come to.
     #[serde(flatten)]
     pub report: DetectReport,
-    /// `logged` when a receipt beside the record proves it, else `unlogged`.
+    /// `logged` when a receipt beside the record proves it for a log that the policy beside the key knows, else `unlogged`.
     pub commitment: &'static str,
     /// Whose copy it is, when the owner's note on the mark says so.
     pub recipient: Option<String>,
@@ -392,24 +399,38 @@ pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detec
     let report =
         countermark_watermark::detect(&model, secret, &commitments, base.as_ref(), &|done| meter.reached(done))?;
     let best = commitments.iter().position(|commitment| commitment.transcript.mark_id == report.mark_id);
-    let note = best.and_then(|at| read_note(&paths[at]));
-    let record = best.map(|at| commitments[at].to_json_bytes()).unwrap_or_default();
-    let is_logged = note.as_ref().and_then(|note| note.logged.as_ref()).is_some_and(|logged| proves(logged, &record));
+    let known = best.and_then(|at| Some((&commitments[at], read_note(&paths[at])?)));
+    let policy = keyset::load_policy(&keyset::beside(&request.key, "policy.toml")).unwrap_or_default();
+    let is_logged = known.as_ref().is_some_and(|(commitment, note)| {
+        let proved = |logged: &Logged| proves(logged, commitment, &mark_file.owner, &policy);
+        note.logged.as_ref().is_some_and(proved)
+    });
+    // A note that does not open the record's salted hash says nothing of the recipient.
+    let recipient = known.and_then(|(commitment, note)| {
+        let opens = |named: &Recipient| {
+            Some(recipient_commitment(&named.name, &named.salt.0)) == commitment.transcript.recipient
+        };
+        note.recipient.filter(opens).map(|named| named.name)
+    });
     Ok(Detection {
         detected: report.verdict == Verdict::Detected,
         report,
         commitment: if is_logged { "logged" } else { "unlogged" },
-        recipient: note.and_then(|note| note.recipient).map(|recipient| recipient.name),
+        recipient,
     })
 }
 
-/// True when the receipt proves that this very record is in the log it names.
-fn proves(logged: &Logged, record: &[u8]) -> bool {
+/// True when the receipt proves that the owner entered this very record into a log that the owner's policy knows.
+fn proves(logged: &Logged, commitment: &Commitment, owner: &PublicKey, policy: &Policy) -> bool {
     let check = || {
         let entry = Entry::verify(&logged.receipt.entry.0)?;
         let log = VerifierKey::parse(&logged.vkey)?;
         Proof::parse(&logged.receipt.proof)?.verify(&logged.receipt.entry.0, &log)?;
         Ok::<_, countermark_lineage::Error>(entry)
     };
-    check().is_ok_and(|entry| entry.entry_type == EntryType::MarkCommitment && entry.object == Hash::sha256(record))
+    let is_known = policy.logs.iter().any(|log| log.vkey == logged.vkey);
+    let object = Hash::sha256(&commitment.to_json_bytes());
+    let is_this =
+        |entry: Entry| (entry.entry_type, entry.object, entry.signer) == (EntryType::MarkCommitment, object, *owner);
+    is_known && check().is_ok_and(is_this)
 }

@@ -4,7 +4,7 @@
 //! manifest quotes the statement; the entry binds manifest, statement, root and signer; the bundle carries the proof.
 //! Commitments of marks enter the log before the release.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
+use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::digest::artifact::{Artifact, Measured};
 use countermark_lineage::digest::{Hash, checkpoint};
 use countermark_lineage::graph::statement::{self, Evidence, Predicate, Process, Release, Statement, Tensors};
@@ -130,7 +131,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     progress.begin("hash", artifact.total_size());
     let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
-    let records = mark_records(request, &measured)?;
+    let records = mark_records(request, &measured, &key.verifying_key().into())?;
     let draft = Draft { request, key, parents, artifact, measured, log, records };
 
     let statement = draft.statement(progress)?;
@@ -209,10 +210,17 @@ fn refuse(path: &Path, problem: String, help: &str) -> Error {
 }
 
 /// Commitment records of the marks in this artifact, each once.
-fn mark_records(request: &Request, measured: &Measured) -> Result<Vec<Vec<u8>>, Error> {
+fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> Result<Vec<Vec<u8>>, Error> {
     let mut records = mark::records_of(&keyset::beside(&request.key, "marks"), measured.root)?;
     for path in &request.marks {
         let record = mark::read_record(path)?;
+        if mark::owner_of(&record)? != *public.as_bytes() {
+            return Err(refuse(
+                path,
+                "is the commitment of another owner".to_owned(),
+                "name the record of your own mark",
+            ));
+        }
         if !records.contains(&record) {
             records.push(record);
         }
@@ -351,14 +359,20 @@ fn kind_of(artifact: &Artifact) -> Kind {
     }
 }
 
-/// The artifact's record, and every record of its parents' bundles once.
+/// The artifact's record, and each record of its ancestors once: whatever else a parent's bundle holds stays behind.
 fn collect(record: Record, parents: Vec<OpenParent>) -> Result<Bundle, Error> {
-    let mut seen = BTreeSet::new();
-    let mut records = vec![record];
+    let mut known = BTreeMap::new();
+    let mut edges: Vec<Hash> = parents.iter().map(|parent| parent.id).collect();
     for other in parents.into_iter().flat_map(|parent| parent.bundle.records) {
-        if seen.insert(other.statement.id()?) {
-            records.push(other);
-        }
+        known.insert(other.statement.id()?, other);
+    }
+    let mut records = vec![record];
+    while let Some(id) = edges.pop() {
+        // A parent whose own bundle lacks an ancestor leaves it missing, and `verify` says so.
+        let Some(other) = known.remove(&id) else { continue };
+        let statement = Statement::parse(&other.statement.verify()?.payload)?;
+        edges.extend(statement.predicate.parents.iter().map(|parent| parent.statement));
+        records.push(other);
     }
     Ok(Bundle::new(records))
 }

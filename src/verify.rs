@@ -1,5 +1,6 @@
 //! Fetches what a verdict needs, and has `countermark-lineage` come to it.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use countermark_io::files;
@@ -22,12 +23,14 @@ pub struct Request {
     pub policy: Option<PathBuf>,
     /// Ask for an anchor that is included, whatever the policy says.
     pub require_anchor: bool,
+    /// The name that the signer must have given it, whatever it is called here.
+    pub name: Option<String>,
 }
 
 impl Request {
     /// Verify `path` with the bundle beside it and no policy.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Request { path: path.into(), bundle: None, policy: None, require_anchor: false }
+        Request { path: path.into(), bundle: None, policy: None, require_anchor: false, name: None }
     }
 }
 
@@ -46,38 +49,41 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
     let judged = judge::Request {
         artifact: &artifact,
         bundle: bundle.as_deref(),
-        sidecars: &sidecars(&request.path, &artifact.name)?,
+        sidecars: &sidecars(&request.path)?,
         policy: policy.as_ref(),
         require_anchor: request.require_anchor,
+        name: request.name.as_deref(),
         now: keyset::now(),
     };
     Ok(judge::verify(&judged, &|bytes| progress.advance(bytes)))
 }
 
-/// `NAME.EXT.provenance.json` or `NAME.provenance.json` beside the path, or inside a folder.
+/// `NAME.EXT.provenance.json` or, for a file, `NAME.provenance.json` beside the path; for a folder also inside it.
 pub fn find_bundle(path: &Path) -> Option<PathBuf> {
-    let folder = files::parent(path);
+    let path = fs::canonicalize(path).ok()?;
     let name = path.file_name()?.to_str()?;
-    let stem = path.file_stem()?.to_str()?;
-    let candidates = [
-        folder.join(format!("{name}.provenance.json")),
-        folder.join(format!("{stem}.provenance.json")),
-        path.join(format!("{name}.provenance.json")),
-        path.join("model.provenance.json"),
-    ];
+    let mut candidates = vec![path.with_file_name(format!("{name}.provenance.json"))];
+    if path.is_dir() {
+        candidates.extend([path.join(format!("{name}.provenance.json")), path.join("model.provenance.json")]);
+    } else {
+        candidates.push(path.with_extension("provenance.json"));
+    }
     candidates.into_iter().find(|path| path.is_file())
 }
 
 /// Manifests beside the artifact, under the name that we write and the one that the C2PA specification looks for.
-fn sidecars(path: &Path, name: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let folder = files::parent(path);
-    let mut found = Vec::new();
-    let candidates = [folder.join(format!("{name}.c2pa")), path.with_extension("c2pa")];
-    for candidate in &candidates {
-        let is_new = found.iter().all(|(other, _)| *other != candidate.display().to_string());
-        if candidate.is_file() && is_new {
-            found.push((candidate.display().to_string(), files::read(candidate, MAX_MANIFEST)?));
-        }
+fn sidecars(path: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let Ok(path) = fs::canonicalize(path) else { return Ok(vec![]) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut candidates = vec![path.with_file_name(format!("{name}.c2pa"))];
+    if !path.is_dir() {
+        candidates.push(path.with_extension("c2pa"));
     }
-    Ok(found)
+    candidates.dedup();
+    candidates.retain(|candidate| candidate.is_file() && *candidate != path);
+    let read = |candidate: PathBuf| {
+        let name = candidate.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, files::read(&candidate, MAX_MANIFEST)?))
+    };
+    candidates.into_iter().map(read).collect()
 }

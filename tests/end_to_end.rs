@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countermark::lineage::bundle::Bundle;
+use countermark::lineage::credential::dsse::Envelope;
 use countermark::lineage::credential::policy::Policy;
 use countermark::lineage::digest::artifact::Artifact;
 use countermark::lineage::graph::Relation;
@@ -109,6 +110,7 @@ fn the_main_job_and_everything_that_must_not_pass() {
     every_flipped_byte_of_the_evidence(&release);
     every_flipped_byte_of_the_bundle(&release);
     changed_files(&release);
+    smuggled_files(&release);
     evidence_of_others(&release);
     stripped_evidence(&release);
     policies(&release);
@@ -133,6 +135,14 @@ fn carried_to_another_folder(release: &Release) {
     let without_policy = verify(&model, Some(&bundle), None);
     assert_eq!(without_policy.state, State::UnknownSigner, "{without_policy:#?}");
     assert_eq!(without_policy.state.exit_code(), 3);
+    let asked = |name: &str| {
+        let mut request = verify::Request::new(&model);
+        request.bundle = Some(bundle.clone());
+        request.policy = Some(elsewhere.path().join("policy.toml"));
+        request.name = Some(name.to_owned());
+        verify::verify(&request, &silent()).unwrap().state
+    };
+    assert_eq!((asked("model"), asked("renamed")), (State::Unanchored, State::Invalid));
     // The card is not part of the root: adding a badge to it changes nothing.
     fs::write(model.join("README.md"), "# A model with a badge\n").unwrap();
     let verdict = verify(&model, Some(&bundle), Some(&elsewhere.path().join("policy.toml")));
@@ -159,6 +169,7 @@ impl Judge {
             sidecars: &[],
             policy: Some(&self.policy),
             require_anchor: false,
+            name: None,
             now: keyset::now(),
         };
         let verdict = countermark::lineage::verify::verify(&request, &|_| ());
@@ -265,9 +276,46 @@ fn changed_files(release: &Release) {
     flipped[100] ^= 1;
     fs::write(&sidecar, flipped).unwrap();
     let verdict = judge();
-    assert_eq!(row(&verdict, State::Invalid), "manifest sidecar");
+    assert_eq!(row(&verdict, State::Invalid), "provenance files");
     fs::write(&sidecar, good).unwrap();
     assert_eq!(judge().state, State::Unanchored);
+}
+
+/// Names that look like provenance must not carry bytes past the signed listing.
+fn smuggled_files(release: &Release) {
+    let policy = release.path("keys/policy.toml");
+    let judge = |name: &str| verify(&release.path(name), None, Some(&policy));
+    let smuggle = |path: &str, bytes: &[u8], reason: &str| {
+        let file = release.path("model").join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, bytes).unwrap();
+        let verdict = judge("model");
+        assert_eq!(verdict.state, State::Invalid, "{path}: {verdict:#?}");
+        assert!(verdict.checks.iter().any(|check| check.detail.contains(reason)), "{path}: {verdict:#?}");
+        let top = release.path("model").join(path.split('/').next().unwrap());
+        if top.is_dir() { fs::remove_dir_all(top).unwrap() } else { fs::remove_file(top).unwrap() }
+    };
+    smuggle("train-2.provenance.json", b"{\"text\":\"poison\"}", "is not what was checked here");
+    smuggle("weights.c2pa", b"poison", "is not what was checked here");
+    smuggle("x.c2pa/evil.safetensors", b"poison", "x.c2pa/evil.safetensors was not signed");
+    smuggle("badge.svg/evil.json", b"poison", "badge.svg/evil.json was not signed");
+    smuggle("sub/.git/evil.json", b"poison", "sub/.git/evil.json was not signed");
+    smuggle("sub/README.md", b"poison", "sub/README.md was not signed");
+    // The very bundle and manifest that are checked may lie in the folder, as on a hub.
+    for (from, to) in [("model.provenance.json", "model/model.provenance.json"), ("model.c2pa", "model/model.c2pa")] {
+        fs::copy(release.path(from), release.path(to)).unwrap();
+    }
+    assert_eq!(judge("model").state, State::Unanchored);
+    fs::remove_file(release.path("model/model.provenance.json")).unwrap();
+    fs::remove_file(release.path("model/model.c2pa")).unwrap();
+
+    // The card of a dataset is configuration for loaders.
+    fs::create_dir(release.path("set")).unwrap();
+    fs::write(release.path("set/train.jsonl"), "{}\n").unwrap();
+    sign(release.folder.path(), "set", &[]);
+    assert_eq!(judge("set").state, State::Unanchored);
+    fs::write(release.path("set/README.md"), "---\nconfigs: []\n---\n").unwrap();
+    assert_eq!(row(&judge("set"), State::Invalid), "card");
 }
 
 /// Parts that are good by themselves, of another artifact.
@@ -285,6 +333,14 @@ fn evidence_of_others(release: &Release) {
     assert_eq!(row(&swap, State::Invalid), "log", "proof of another entry");
     let swap = release.verify_changed(|bundle| bundle.records[0].marks[0].receipt = other.receipt.clone());
     assert_eq!(swap.state, State::Invalid, "mark with the receipt of a release");
+    // An edge under another name than the parent's own, signed by the owner himself.
+    let verdict = release.verify_changed(|bundle| {
+        let key = countermark::io::keys::load(&release.path("keys/owner.key")).unwrap();
+        let payload = STANDARD.decode(&bundle.records[0].statement.payload).unwrap();
+        let payload = String::from_utf8(payload).unwrap().replace("\"name\":\"base\"", "\"name\":\"famous\"");
+        bundle.records[0].statement = Envelope::sign(payload.as_bytes(), &key);
+    });
+    assert!(verdict.checks.iter().any(|check| check.name == "parent famous: edge"), "{verdict:#?}");
     let swap = release.verify_changed(|bundle| bundle.records.swap(0, 1));
     assert_eq!(swap.state, State::Invalid, "bundle of another model");
     let doubled = release.verify_changed(|bundle| bundle.records.push(bundle.records[1].clone()));

@@ -272,6 +272,9 @@ pub struct Verify {
     /// Ask for an anchor on a chain that is included
     #[arg(long)]
     pub require_anchor: bool,
+    /// Ask for the release of this name, whatever the path is called
+    #[arg(long)]
+    pub name: Option<String>,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }

@@ -46,7 +46,7 @@ pub fn sign(state: State) -> (&'static str, &'static str) {
 
 /// One line per check, one for the verdict, one for what to do next.
 pub fn verdict(verdict: &Verdict) -> Result<()> {
-    let widest = verdict.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let widest = verdict.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(48);
     for check in &verdict.checks {
         let (mark, colour) = sign(check.state);
         line(format_args!("{colour}{mark}{RESET} {:widest$}  {}", check.name, check.detail))?;
@@ -90,7 +90,7 @@ fn help(state: State) -> Option<&'static str> {
 pub fn table(rows: &[Vec<String>]) -> Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0).min(72)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (index, row) in rows.iter().enumerate() {

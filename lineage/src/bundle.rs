@@ -10,12 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 use crate::credential::dsse::Envelope;
+use crate::limit::at_most;
 
 /// Schema of the file.
 pub const SCHEMA: &str = "countermark.dev/bundle/v1";
 
 /// Larger files are refused before they are parsed.
-pub const MAX_BUNDLE: u64 = 256 << 20;
+pub const MAX_BUNDLE: u64 = 64 << 20;
 
 /// Everything that speaks for an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,7 @@ pub struct Bundle {
     /// Always [`SCHEMA`].
     pub schema: String,
     /// The artifact's record, then those of its ancestors, each statement once.
+    #[serde(deserialize_with = "at_most::<10_000, _, _>")]
     pub records: Vec<Record>,
 }
 
@@ -40,7 +42,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
     /// Commitments of the marks that the statement names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "at_most::<1000, _, _>", skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
 }
 

@@ -18,6 +18,7 @@ pub mod credential;
 pub mod digest;
 mod error;
 pub mod graph;
+mod limit;
 pub mod verdict;
 pub mod verify;
 

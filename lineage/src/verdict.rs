@@ -75,10 +75,30 @@ pub struct Check {
 }
 
 impl Check {
-    /// A row.
+    /// A row. Both texts may quote foreign bytes: what could steer a terminal or hide a part of the text is replaced, and
+    /// no row is longer than a person reads.
     pub fn new(name: impl Into<String>, state: State, detail: impl Into<String>) -> Self {
-        Check { name: name.into(), state, detail: detail.into() }
+        Check { name: printable(&name.into(), 120), state, detail: printable(&detail.into(), 2000) }
     }
+}
+
+/// `text` without control characters and without those that reorder what is written, cut at `longest` characters.
+pub fn printable(text: &str, longest: usize) -> String {
+    let clean = |c: char| match c {
+        '\n' => ' ',
+        c if c.is_control() || is_reordering(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut cut: String = text.chars().take(longest).map(clean).collect();
+    if text.chars().nth(longest).is_some() {
+        cut.push('…');
+    }
+    cut
+}
+
+/// Bidirectional controls, zero-width characters and line separators.
+pub(crate) fn is_reordering(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// What all the evidence comes to.
@@ -99,4 +119,25 @@ pub struct Verdict {
     pub signer: String,
     /// Every check, in the order in which it was made.
     pub checks: Vec<Check>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_cannot_steer_a_terminal() {
+        let row = Check::new("parent \u{1b}[2J\u{202e}", State::Invalid, "x".repeat(5000));
+        assert!(!row.name.contains(|c: char| c.is_control() || is_reordering(c)), "{:?}", row.name);
+        assert_eq!(row.detail.chars().count(), 2001);
+    }
+
+    #[test]
+    fn the_worst_state_is_the_greatest() {
+        assert!(
+            State::Verified < State::Unanchored && State::Unknown < State::Invalid && State::Invalid < State::Revoked
+        );
+        let green = |state: &State| state.exit_code() == 0;
+        assert!([State::Verified, State::Unanchored].iter().all(green));
+    }
 }

@@ -3,19 +3,22 @@
 //! Read it from the top: [`verify`] goes through the parts in the order in which one rests on the other, and each part
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use countermark_formats::ReadAt;
 
 use crate::Error;
 use crate::anchor::entry::{Entry, EntryType};
 use crate::anchor::note::VerifierKey;
 use crate::anchor::proof::{Place, Proof};
-use crate::bundle::{Bundle, Receipt, Record};
+use crate::bundle::{Bundle, Mark, Receipt, Record};
 use crate::credential::c2pa;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, CARD};
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
+use crate::graph::Kind;
 use crate::graph::statement::{Parent, Statement};
 use crate::verdict::{Check, SCHEMA, State, Verdict};
 
@@ -31,6 +34,8 @@ pub struct Request<'a> {
     pub policy: Option<&'a Policy>,
     /// Ask for an anchor that is included, whatever the policy says.
     pub require_anchor: bool,
+    /// Ask for a release of this name: a copy may be renamed, and another release of the same signer put in its place.
+    pub name: Option<&'a str>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
@@ -72,13 +77,13 @@ fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Ro
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
     let signer = examiner.signer(&statement, &id, "", rows);
-    files(request.artifact, &statement, progress, rows);
-    tensors(request.artifact, &statement, rows);
-    for (name, bytes) in request.sidecars {
-        if record.manifest.as_ref().is_none_or(|store| store.0 != *bytes) {
-            rows.add("manifest sidecar", State::Invalid, format!("{name} is not the manifest of the bundle"));
-        }
+    if let Some(name) = request.name.filter(|name| *name != statement.name()) {
+        rows.add("name", State::Invalid, format!("{name} was asked for, and this is {}", statement.name()));
     }
+    if files(request, &statement, progress, rows) {
+        tensors(request.artifact, &statement, rows);
+    }
+    provenance_files(request, record, rows);
     rows.0.extend(examiner.manifest(record, &statement, &id));
     let place = examiner.release(record, &statement, &id, "", rows);
     examiner.marks(record, &statement, place.as_ref(), "", rows);
@@ -88,65 +93,110 @@ fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Ro
     Some(Subject { statement, id, signer })
 }
 
-/// Compares the bytes at hand with the signed listing, and names what differs.
-fn files(artifact: &Artifact, statement: &Statement, progress: &(dyn Fn(u64) + Sync), rows: &mut Rows) {
-    let signed = &statement.predicate.listing;
+/// Compares the bytes at hand with the signed listing, and names what differs. Answers whether the tensors are worth a
+/// look: nothing is hashed that has a name or a size which was not signed.
+fn files(request: &Request<'_>, statement: &Statement, progress: &(dyn Fn(u64) + Sync), rows: &mut Rows) -> bool {
+    let (artifact, predicate) = (request.artifact, &statement.predicate);
+    if artifact.is_folder != predicate.folder {
+        rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
+        return false;
+    }
+    let sizes = artifact.files.iter().map(|(path, source)| (path.clone(), source.len())).collect();
+    let signed_sizes = predicate.listing.files().iter().map(|file| (file.path.clone(), file.size)).collect();
+    let found = differences(&signed_sizes, &sizes, artifact.is_folder);
+    if !found.is_empty() {
+        rows.add("files", State::Invalid, found);
+        return false;
+    }
     let measured = match artifact.measure(progress) {
         Ok(measured) => measured,
         Err(error) => {
-            return rows.add("files", State::Invalid, error.problem());
+            rows.add("files", State::Invalid, error.problem());
+            return false;
         }
     };
-    if artifact.is_folder != statement.predicate.folder {
-        return rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
-    }
-    let differences = differences(signed, &measured.listing, artifact.is_folder);
-    if !differences.is_empty() {
-        return rows.add("files", State::Invalid, differences.join("; "));
+    let hashes = |listing: &Listing| listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect();
+    let found = differences(&hashes(&predicate.listing), &hashes(&measured.listing), artifact.is_folder);
+    if !found.is_empty() {
+        rows.add("files", State::Invalid, found);
+        return true;
     }
     if statement.sha256() != measured.manifest_asset {
-        return rows.add(
-            "files",
-            State::Invalid,
-            "the signed SHA-256 is not that of the bytes, though their BLAKE3 is",
-        );
+        rows.add("files", State::Invalid, "the signed SHA-256 is not that of the bytes, though their BLAKE3 is");
+        return false;
     }
-    let count = signed.files().len();
+    let count = artifact.files.len();
     let plural = if count == 1 { "file" } else { "files" };
-    let card = match (statement.predicate.card, measured.card) {
-        (Some(signed), Some(here)) if signed != here => {
-            format!("; {CARD} was edited since, which the root does not cover")
+    let mut detail = format!("{count} {plural} re-hashed, root {}", measured.root.short());
+    if artifact.name != statement.name() {
+        detail += &format!("; signed under the name {}", statement.name());
+    }
+    if !artifact.ignored.is_empty() {
+        detail += &format!("; not looked at: {}", artifact.ignored.join(", "));
+    }
+    if predicate.card != measured.card {
+        // A loader takes the configuration of a dataset from its card, so there the card is as good as data.
+        if matches!(predicate.kind, Kind::Dataset | Kind::Shard) {
+            rows.add("card", State::Invalid, format!("{CARD} of a dataset was changed, added or removed"));
         }
-        _ => String::new(),
-    };
-    rows.add("files", State::Verified, format!("{count} {plural} re-hashed, root {}{card}", measured.root.short()));
+        detail += &format!("; {CARD} was changed, added or removed since, which the root does not cover");
+    }
+    rows.add("files", State::Verified, detail);
+    true
 }
 
-/// What differs between the signed files and those at hand. The name of a single file does not matter.
-fn differences(signed: &Listing, here: &Listing, is_folder: bool) -> Vec<String> {
-    if let (false, [signed], [here]) = (is_folder, signed.files(), here.files()) {
-        let differs = signed.blake3 != here.blake3;
-        return if differs { vec![format!("{} is not the file that was signed", here.path)] } else { vec![] };
-    }
-    let by_path = |listing: &Listing| -> BTreeMap<String, Hash> {
-        listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect()
-    };
-    let (signed, here) = (by_path(signed), by_path(here));
+/// Which files of a folder are missing, changed or not signed, as text; the name of a single file does not matter.
+fn differences<T: PartialEq>(signed: &BTreeMap<String, T>, here: &BTreeMap<String, T>, is_folder: bool) -> String {
     let mut found = Vec::new();
-    for (path, hash) in &signed {
-        match here.get(path) {
-            None => found.push(format!("{path} is missing")),
-            Some(other) if other != hash => found.push(format!("{path} was changed")),
-            Some(_) => {}
+    if is_folder {
+        for (path, value) in signed {
+            match here.get(path) {
+                None => found.push(format!("{path} is missing")),
+                Some(other) if other != value => found.push(format!("{path} was changed")),
+                Some(_) => {}
+            }
         }
+        let unsigned = here.keys().filter(|path| !signed.contains_key(*path));
+        found.extend(unsigned.map(|path| format!("{path} was not signed")));
+    } else if !signed.values().eq(here.values()) {
+        found.extend(here.keys().map(|path| format!("{path} is not the file that was signed")));
     }
-    found.extend(here.keys().filter(|path| !signed.contains_key(*path)).map(|path| format!("{path} was not signed")));
     let more = found.len().saturating_sub(8);
     found.truncate(8);
     if more > 0 {
         found.push(format!("and {more} more"));
     }
-    found
+    found.join("; ")
+}
+
+/// Bundles and manifests that lie in the folder must be those that are checked here: a loader may read them as data.
+fn provenance_files(request: &Request<'_>, record: &Record, rows: &mut Rows) {
+    let mut compare = |name: &str, source: &dyn ReadAt| {
+        let expected = if name.ends_with(".c2pa") {
+            record.manifest.as_ref().map(|store| &*store.0)
+        } else if name.ends_with(".provenance.json") {
+            request.bundle
+        } else {
+            return;
+        };
+        let is_same = expected.is_some_and(|expected| {
+            let mut bytes = vec![0; expected.len()];
+            source.len() == expected.len() as u64 && source.read_exact_at(&mut bytes, 0).is_ok() && bytes == expected
+        });
+        if !is_same {
+            rows.add(
+                "provenance files",
+                State::Invalid,
+                format!("{name} is not what was checked here, and not signed"),
+            );
+        }
+    };
+    for (name, source) in &request.artifact.provenance {
+        compare(name, &**source);
+    }
+    for (name, bytes) in request.sidecars {
+        compare(name, bytes);
+    }
 }
 
 /// Recomputes the tensor digests that the statement quotes, and names the tensors that differ.
@@ -340,21 +390,26 @@ impl<'a> Examiner<'a> {
 
     /// Checks that each mark was committed to in the same log, before the release.
     fn marks(&self, record: &Record, statement: &Statement, release: Option<&Place>, prefix: &str, rows: &mut Rows) {
-        let named: BTreeSet<Hash> = statement.marks().collect();
+        let mut named: BTreeMap<Hash, Option<&Mark>> = statement.marks().map(|hash| (hash, None)).collect();
         for mark in &record.marks {
             let hash = Hash::sha256(&mark.record.0);
-            if !named.contains(&hash) {
-                rows.add(
-                    &format!("{prefix}mark"),
-                    State::Invalid,
-                    format!("commitment {} is not named by the statement", hash.short()),
-                );
+            match named.get_mut(&hash) {
+                Some(place @ None) => *place = Some(mark),
+                Some(Some(_)) => rows.add(&format!("{prefix}mark"), State::Invalid, "a commitment stands there twice"),
+                None => {
+                    let detail = format!("commitment {} is not named by the statement", hash.short());
+                    rows.add(&format!("{prefix}mark"), State::Invalid, detail);
+                }
             }
         }
-        for hash in named {
+        for (hash, mark) in named {
             let row = format!("{prefix}mark {}", hash.short());
-            let Some(mark) = record.marks.iter().find(|mark| Hash::sha256(&mark.record.0) == hash) else {
+            let Some(mark) = mark else {
                 rows.add(&row, State::Unknown, "the commitment record is missing");
+                continue;
+            };
+            let Some(record) = MarkRecord::parse(&mark.record.0) else {
+                rows.add(&row, State::Invalid, "is not a commitment record");
                 continue;
             };
             let (Some(release), Some(receipt)) = (release, &mark.receipt) else {
@@ -365,9 +420,12 @@ impl<'a> Examiner<'a> {
             let log = statement.predicate.release.log.as_deref().unwrap_or_default();
             let opened = VerifierKey::parse(log).and_then(|log| open_receipt(receipt, &log));
             let Some((entry, place)) = rows.attempt(&row, opened) else { continue };
-            let is_this = entry.entry_type == EntryType::MarkCommitment && entry.object == hash;
+            let is_this =
+                entry.entry_type == EntryType::MarkCommitment && entry.object == hash && entry.root == record.base;
             let problem = if !is_this {
                 Some("the logged entry is about something else")
+            } else if record.owner != *statement.predicate.signer.as_bytes() {
+                Some("the mark was committed to by another owner")
             } else if entry.signer != statement.predicate.signer {
                 Some("the commitment was logged by another signer")
             } else if place.head != release.head {
@@ -389,21 +447,21 @@ impl<'a> Examiner<'a> {
 
     /// Walks the edges to the ends of the graph. Every record of the bundle must be met on the way, and only once.
     fn ancestry(&self, statement: &Statement, id: &Hash, rows: &mut Rows) {
-        let mut met: BTreeMap<Hash, Hash> = [(*id, statement.root())].into();
+        // What each statement calls itself, or nothing when it could not be checked.
+        let itself = |statement: &Statement| (statement.name().to_owned(), statement.root());
+        let mut met: BTreeMap<Hash, Option<(String, Hash)>> = [(*id, Some(itself(statement)))].into();
         let mut edges: Vec<Parent> = statement.predicate.parents.clone();
         while let Some(edge) = edges.pop() {
             let prefix = format!("parent {}: ", edge.name);
-            let root = match met.get(&edge.statement) {
-                Some(root) => Some(*root),
-                None => self.ancestor(&edge, &prefix, rows).map(|parent| {
-                    let root = parent.root();
-                    met.insert(edge.statement, root);
-                    edges.extend(parent.predicate.parents);
-                    root
-                }),
-            };
-            if root.is_some_and(|root| root != edge.root) {
-                let detail = "the edge names another root than the parent's own statement";
+            if !met.contains_key(&edge.statement) {
+                let parent = self.ancestor(&edge, &prefix, rows);
+                met.insert(edge.statement, parent.as_ref().map(itself));
+                edges.extend(parent.into_iter().flat_map(|parent| parent.predicate.parents));
+            }
+            if let Some(Some((name, root))) = met.get(&edge.statement)
+                && (*name != edge.name || *root != edge.root)
+            {
+                let detail = format!("names another parent than the statement of {name} under its id");
                 rows.add(&format!("{prefix}edge"), State::Invalid, detail);
             }
         }
@@ -414,6 +472,10 @@ impl<'a> Examiner<'a> {
 
     /// All checks of one ancestor that need no bytes of it.
     fn ancestor(&self, edge: &Parent, prefix: &str, rows: &mut Rows) -> Option<Statement> {
+        if let Some(reason) = self.policy.revoked_statement(&edge.statement) {
+            rows.add(&format!("{prefix}statement"), State::Revoked, reason);
+            return None;
+        }
         let Some(record) = self.records.get(&edge.statement) else {
             let detail = format!("{} {} is not in the bundle", edge.relation, edge.statement.short());
             rows.add(&format!("{prefix}statement"), State::Unknown, detail);
@@ -449,6 +511,24 @@ impl<'a> Examiner<'a> {
     }
 }
 
+/// The members of a mark's commitment record that evidence depends on; the rest is for whoever holds the mark's secret.
+struct MarkRecord {
+    /// Ed25519 key of the owner.
+    owner: [u8; 32],
+    /// Root of the unmarked model.
+    base: Hash,
+}
+
+impl MarkRecord {
+    const LONGEST: usize = 64 << 10;
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let json: serde_json::Value = serde_json::from_slice(bytes.get(..bytes.len().min(Self::LONGEST))?).ok()?;
+        let hash = |member: &str| Hash::parse(json["transcript"][member].as_str()?);
+        Some(MarkRecord { owner: hash("owner_public_key")?.0, base: hash("base_digest")? })
+    }
+}
+
 /// Reads an entry and proves its place under `log`.
 fn open_receipt(receipt: &Receipt, log: &VerifierKey) -> Result<(Entry, Place), Error> {
     let entry = Entry::verify(&receipt.entry.0)?;
@@ -473,8 +553,13 @@ fn disagreement(entry: &Entry, expected: &Entry) -> Option<&'static str> {
 struct Rows(Vec<Check>);
 
 impl Rows {
+    /// More rows than anybody reads come from evidence made to be long: beyond this only the worst are kept.
+    const MANY: usize = 2000;
+
     fn add(&mut self, name: &str, state: State, detail: impl Into<String>) {
-        self.0.push(Check::new(name, state, detail));
+        if self.0.len() < Self::MANY || self.0.iter().all(|row| row.state < state) {
+            self.0.push(Check::new(name, state, detail));
+        }
     }
 
     /// The value, or a row that says what is wrong.

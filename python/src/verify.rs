@@ -14,8 +14,9 @@ pub fn verify(
     bundle: Option<PathBuf>,
     policy: Option<PathBuf>,
     require_anchor: bool,
+    name: Option<String>,
 ) -> PyResult<String> {
-    let request = Request { path, bundle, policy, require_anchor };
+    let request = Request { path, bundle, policy, require_anchor, name };
     let verdict = interrupt::run(py, |watch| countermark::verify::verify(&request, watch))?;
     document(&verdict)
 }

@@ -58,7 +58,7 @@ pub fn matrices(model: &Checkpoint) -> Vec<Matrix> {
             float.then(|| {
                 let weights = rows * columns;
                 // The upper bound keeps every keystream within its 2³² blocks.
-                let sized = rows >= 16 && columns >= 16 && (4096..1 << 36).contains(&weights);
+                let sized = rows >= 16 && (16..=MAX_COLUMNS).contains(&columns) && (4096..1 << 36).contains(&weights);
                 Matrix { index, rows, columns, marked: sized && dtype != Dtype::F64, dtype }
             })
         })
@@ -80,6 +80,9 @@ fn rows_and_columns(shape: &[u64]) -> Option<(u64, u64)> {
         _ => None,
     }
 }
+
+/// A row is held in memory at once, so a file that claims wider ones is not looked at there.
+const MAX_COLUMNS: u64 = 1 << 24;
 
 /// One block of a matrix's rows.
 pub(crate) struct Block {

@@ -24,6 +24,6 @@ pub fn run(args: Badge) -> Result<u8> {
 }
 
 fn verdict(of: BadgeOf) -> Result<Verdict> {
-    let request = Request { path: of.path, bundle: of.bundle, policy: of.policy, require_anchor: false };
+    let request = Request { path: of.path, bundle: of.bundle, policy: of.policy, require_anchor: false, name: None };
     Ok(verify::verify(&request, &Bar::new())?)
 }

@@ -23,7 +23,7 @@ use crate::bar::Bar;
 use crate::print::{self, BOLD, DIM, RESET, Result};
 
 const TUNE_STEPS: usize = 40;
-const TUNE_RATE: f64 = 5e-4;
+const TUNE_RATE: f64 = 7e-4;
 const SEED: u64 = 7;
 
 pub fn run(args: &args::Demo) -> Result<u8> {

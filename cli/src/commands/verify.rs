@@ -8,11 +8,11 @@ use crate::print::{self, Result};
 
 pub fn run(args: Verify) -> Result<u8> {
     let bar = Bar::new();
-    let request =
-        Request { path: args.path, bundle: args.bundle, policy: args.policy, require_anchor: args.require_anchor };
+    let Verify { path, bundle, policy, require_anchor, name, format } = args;
+    let request = Request { path, bundle, policy, require_anchor, name };
     let verdict = verify::verify(&request, &bar)?;
     drop(bar);
-    match args.format {
+    match format {
         Format::Human => print::verdict(&verdict)?,
         Format::Json => print::json(&verdict)?,
     }

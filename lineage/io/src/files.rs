@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use countermark_formats::ReadAt;
 use countermark_lineage::digest::artifact::{Artifact, CARD};
-use countermark_lineage::digest::listing::{check_path, is_provenance};
+use countermark_lineage::digest::listing::{check_path, is_provenance, is_version_control};
 
 use crate::Error;
 
 /// A file of the length it had when it was opened.
+///
+/// With a handle kept open, the bytes stay those of this very file. A folder of many files would need more handles than a
+/// process may hold, so there each read opens the file anew; `verify` hashes whatever it reads.
 pub struct OpenFile {
-    file: File,
+    path: PathBuf,
+    handle: Option<File>,
     length: u64,
 }
 
@@ -23,13 +27,27 @@ impl OpenFile {
     /// # Errors
     /// [`Error::Io`], or [`Error::Refused`] for anything that is not a regular file.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path, "check the path and its permissions"))?;
-        let metadata = file.metadata().map_err(Error::io(path, "check the path and its permissions"))?;
-        if !metadata.is_file() {
-            return Err(Error::refused(path, "is not a regular file", "name a file, or a folder of files"));
-        }
-        Ok(OpenFile { file, length: metadata.len() })
+        let file = regular(path)?;
+        let metadata = file.metadata().map_err(Error::io(path, CHECK_PATH))?;
+        Ok(OpenFile { path: path.to_owned(), handle: Some(file), length: metadata.len() })
     }
+
+    /// As [`OpenFile::open`], and keeps no handle.
+    fn open_later(path: &Path) -> Result<Self, Error> {
+        let opened = OpenFile::open(path)?;
+        Ok(OpenFile { handle: None, ..opened })
+    }
+}
+
+const CHECK_PATH: &str = "check the path and its permissions";
+
+/// Opens a regular file, and nothing that could block or end a read, such as a pipe.
+fn regular(path: &Path) -> Result<File, Error> {
+    let metadata = fs::metadata(path).map_err(Error::io(path, CHECK_PATH))?;
+    if !metadata.is_file() {
+        return Err(Error::refused(path, "is not a regular file", "name a file, or a folder of files"));
+    }
+    File::open(path).map_err(Error::io(path, CHECK_PATH))
 }
 
 impl ReadAt for OpenFile {
@@ -37,25 +55,35 @@ impl ReadAt for OpenFile {
         self.length
     }
 
-    #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, buffer, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => {
-                    buffer = &mut buffer[count..];
-                    offset += count as u64;
-                }
-            }
+        match &self.handle {
+            Some(file) => read_exact_at(file, buffer, offset),
+            None => read_exact_at(&File::open(&self.path)?, buffer, offset),
         }
-        Ok(())
     }
 }
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Above so many files in a folder, none is kept open.
+const MANY: usize = 200;
 
 /// Opens a file, or a folder with everything below it that is not provenance.
 ///
@@ -66,17 +94,24 @@ pub fn open(path: &Path) -> Result<Artifact, Error> {
     let metadata = fs::metadata(path).map_err(Error::io(path, "check the path"))?;
     if !metadata.is_dir() {
         let source: Arc<dyn ReadAt> = Arc::new(OpenFile::open(path)?);
-        return Ok(Artifact { is_folder: false, files: vec![(name.clone(), source)], name, card: None });
+        let files = vec![(name.clone(), source)];
+        return Ok(Artifact { name, is_folder: false, files, card: None, provenance: vec![], ignored: vec![] });
     }
-    let mut paths = Vec::new();
-    walk(path, "", &mut paths)?;
+    let (mut paths, mut ignored) = (Vec::new(), Vec::new());
+    walk(path, "", &mut paths, &mut ignored)?;
     paths.sort();
+    ignored.sort();
+    let open: fn(&Path) -> Result<OpenFile, Error> =
+        if paths.len() > MANY { OpenFile::open_later } else { OpenFile::open };
+    let mut provenance: Vec<(String, Arc<dyn ReadAt>)> = Vec::new();
     let mut files: Vec<(String, Arc<dyn ReadAt>)> = Vec::with_capacity(paths.len());
     let mut card: Option<Arc<dyn ReadAt>> = None;
     for relative in paths {
-        let source: Arc<dyn ReadAt> = Arc::new(OpenFile::open(&path.join(&relative))?);
+        let source: Arc<dyn ReadAt> = Arc::new(open(&path.join(&relative))?);
         if relative == CARD {
             card = Some(source);
+        } else if is_provenance(&relative) {
+            provenance.push((relative, source));
         } else {
             files.push((relative, source));
         }
@@ -84,7 +119,7 @@ pub fn open(path: &Path) -> Result<Artifact, Error> {
     if files.is_empty() {
         return Err(Error::refused(path, "holds no file to sign or verify", "name the folder that holds the model"));
     }
-    Ok(Artifact { name, is_folder: true, files, card })
+    Ok(Artifact { name, is_folder: true, files, card, provenance, ignored })
 }
 
 /// The last part of a path, also of `.`.
@@ -99,8 +134,8 @@ fn base_name(path: &Path) -> Result<String, Error> {
     Ok(name.to_owned())
 }
 
-/// Relative paths of all files below `folder` that belong to the artifact.
-fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Error> {
+/// Relative paths of all files below `folder`, but for version control at its top.
+fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>, ignored: &mut Vec<String>) -> Result<(), Error> {
     let help = "check that the folder can be read";
     for entry in fs::read_dir(folder).map_err(Error::io(folder, help))? {
         let entry = entry.map_err(Error::io(folder, help))?;
@@ -109,7 +144,8 @@ fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Erro
             return Err(Error::refused(&at, "has a name that is not UTF-8", "rename it"));
         };
         let relative = format!("{prefix}{name}");
-        if is_provenance(&relative) {
+        if is_version_control(&relative) {
+            ignored.push(relative);
             continue;
         }
         check_path(&relative).map_err(|error| Error::refused(&at, error.problem(), "rename it"))?;
@@ -121,7 +157,7 @@ fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Erro
                 "replace links by files, for instance with `cp -rL FOLDER COPY`",
             ));
         } else if kind.is_dir() {
-            walk(&at, &format!("{relative}/"), paths)?;
+            walk(&at, &format!("{relative}/"), paths, ignored)?;
         } else if kind.is_file() {
             paths.push(relative);
         } else {
@@ -136,7 +172,7 @@ fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>) -> Result<(), Erro
 /// # Errors
 /// [`Error::Io`], or [`Error::Refused`] above the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(Error::io(path, "check the path and its permissions"))?;
+    let file = regular(path)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path, "check that it is a file"))?;
     if bytes.len() as u64 > limit {

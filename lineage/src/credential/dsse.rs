@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::PublicKey;
 use crate::Error;
 use crate::digest::Hash;
+use crate::limit::at_most;
 
 /// The only payload type that is signed or accepted.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -22,6 +23,7 @@ pub struct Envelope {
     /// Must be [`PAYLOAD_TYPE`].
     pub payload_type: String,
     /// Exactly one.
+    #[serde(deserialize_with = "at_most::<16, _, _>")]
     pub signatures: Vec<EnvelopeSignature>,
 }
 

@@ -10,6 +10,8 @@ use super::c2pa::Refusal;
 
 /// Stores are small: a manifest of a few kilobytes for each ancestor. Above this nothing is parsed.
 pub(super) const MAX_STORE: usize = 64 << 20;
+/// Assertions lie this deep: store, manifest, assertion store, assertion. Nothing above them is hashed whole.
+const SALTED_DEPTH: usize = 3;
 
 /// C2PA allows 100,000 assertions in a manifest, each of three or four boxes.
 const MAX_BOXES: usize = 400_000;
@@ -127,7 +129,7 @@ impl<'a> Reader<'a> {
             return Err(content.refuse("superboxes nest too deep".into()));
         }
         let body = content.bytes;
-        let (kind, label) = description(&mut content)?;
+        let (kind, label) = description(&mut content, depth >= SALTED_DEPTH)?;
         let mut children = Vec::new();
         while !content.bytes.is_empty() {
             children.push(content.node(depth + 1, boxes)?);
@@ -136,8 +138,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The description box: type and label. The salt only makes hashes unguessable.
-fn description<'a>(content: &mut Reader<'a>) -> Result<([u8; 4], &'a str), Refusal> {
+/// The description box: type and label. A salt only makes hashes unguessable, and stands where a hash covers it.
+fn description<'a>(content: &mut Reader<'a>, salted: bool) -> Result<([u8; 4], &'a str), Refusal> {
     let (kind, mut inner) = content.header()?;
     if kind != *b"jumd" {
         return Err(content.refuse(format!("a superbox begins with {:?}, not with its description", name(kind))));
@@ -163,6 +165,9 @@ fn description<'a>(content: &mut Reader<'a>) -> Result<([u8; 4], &'a str), Refus
         LABELLED => {}
         LABELLED_AND_SALTED => {
             let (kind, salt) = inner.header()?;
+            if !salted {
+                return Err(inner.refuse("a salt stands where no signature covers it".into()));
+            }
             if kind != *b"c2sh" || !matches!(salt.bytes.len(), 16 | 32) {
                 return Err(inner.refuse(format!("{:?} is not a salt of 16 or 32 bytes", name(kind))));
             }

@@ -138,6 +138,11 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Why this statement no longer counts, if so: told without the statement at hand, so that stripping it hides nothing.
+    pub fn revoked_statement(&self, id: &Hash) -> Option<&str> {
+        self.revoked.iter().find(|entry| entry.statement.as_ref() == Some(id)).map(|entry| &*entry.reason)
+    }
+
     /// The signer with this key.
     pub fn signer(&self, key: &PublicKey) -> Option<&Signer> {
         self.signers.iter().find(|signer| signer.key == *key)

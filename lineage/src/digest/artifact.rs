@@ -23,6 +23,10 @@ pub struct Artifact {
     pub files: Vec<(String, Arc<dyn ReadAt>)>,
     /// The model card of a folder.
     pub card: Option<Arc<dyn ReadAt>>,
+    /// Provenance files at the top of a folder, which are not part of it.
+    pub provenance: Vec<(String, Arc<dyn ReadAt>)>,
+    /// Names of version control at the top of a folder, which nothing looks at.
+    pub ignored: Vec<String>,
 }
 
 /// What hashing an artifact gives.

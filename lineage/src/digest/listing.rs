@@ -120,17 +120,19 @@ fn refuse_case_twins(files: &[File]) -> Result<(), Error> {
     }
 }
 
-/// Names that never belong to a listing: provenance beside the artifact, and version control.
+/// Regular files at the top of a folder that do not belong to its listing: what speaks for the artifact lies beside it.
 ///
-/// The first part of a path decides for folders, the last for files. The same names go into OMS `ignore_paths`.
+/// Only these names, only there, and never folders or links: a loader may read anything else. `verify` compares bundles
+/// and manifests among them with the ones that it checked.
 pub fn is_provenance(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.ends_with(".provenance.json")
-        || name.ends_with(".c2pa")
-        || name == "model.sig"
-        || name == "badge.svg"
-        || path.split('/').any(|part| matches!(part, ".git" | ".hg" | ".svn"))
-        || matches!(name, ".gitattributes" | ".gitignore")
+    let named =
+        path.ends_with(".provenance.json") || path.ends_with(".c2pa") || path == "model.sig" || path == "badge.svg";
+    named && !path.contains('/')
+}
+
+/// Names at the top of a folder that belong to version control.
+pub fn is_version_control(name: &str) -> bool {
+    matches!(name, ".git" | ".hg" | ".svn" | ".gitattributes" | ".gitignore")
 }
 
 #[cfg(test)]
@@ -161,9 +163,10 @@ mod tests {
 
     #[test]
     fn provenance_is_not_part_of_the_artifact() {
-        for path in ["model.provenance.json", "x/model.safetensors.c2pa", "model.sig", "badge.svg", ".git/HEAD"] {
-            assert!(is_provenance(path), "{path}");
+        for name in ["model.provenance.json", "model.safetensors.c2pa", "model.sig", "badge.svg"] {
+            assert!(is_provenance(name), "{name}");
         }
-        assert!(!is_provenance("model.safetensors"));
+        assert!(!is_provenance("model.safetensors") && !is_provenance("sub/model.c2pa"));
+        assert!(is_version_control(".git") && !is_version_control("git"));
     }
 }

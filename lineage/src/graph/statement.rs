@@ -3,7 +3,7 @@
 //! The parents are inside what is signed, by the id of their own statements, so the graph is a Merkle DAG: one id fixes
 //! the whole ancestry, and a cycle would need a hash that contains itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -16,6 +16,8 @@ use crate::digest::Hash;
 use crate::digest::artifact::Measured;
 use crate::digest::checkpoint::{self, Tensor};
 use crate::digest::listing::Listing;
+use crate::limit::at_most;
+use crate::verdict::is_reordering;
 
 /// in-toto Statement v1.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -67,12 +69,13 @@ pub struct Predicate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
     /// What it was made from.
+    #[serde(deserialize_with = "at_most::<1000, _, _>")]
     pub parents: Vec<Parent>,
     /// How it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
     /// What else speaks for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "at_most::<1000, _, _>", skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
     /// What must accompany this statement, so that nobody can strip it.
     pub release: Release,
@@ -198,6 +201,17 @@ impl Statement {
         {
             return refuse("tensors root", "is not the root of the listed tensors".to_owned());
         }
+        let names = predicate.parents.iter().map(|parent| &*parent.name).chain([statement.name()]);
+        if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
+            return refuse(
+                "name",
+                format!("{:?} is not 1 to 255 printable bytes", crate::verdict::printable(name, 40)),
+            );
+        }
+        let mut edges = BTreeSet::new();
+        if !predicate.parents.iter().all(|parent| edges.insert((parent.statement, parent.relation))) {
+            return refuse("parents", "the same edge stands there twice".to_owned());
+        }
         if statement.created().is_none() {
             return refuse("created", "is not an RFC 3339 time".to_owned());
         }
@@ -230,8 +244,79 @@ impl Statement {
     }
 }
 
+/// Names reach terminals, pictures and pages, so they are short and hold nothing that steers those.
+fn is_name(name: &str) -> bool {
+    (1..=255).contains(&name.len()) && !name.contains(|c: char| c.is_control() || is_reordering(c))
+}
+
 /// RFC 3339 text of Unix seconds, UTC.
 pub fn rfc3339(unix: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(unix).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     time.format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::listing::File;
+
+    fn payload(change: impl FnOnce(&mut Statement)) -> Vec<u8> {
+        let file = File { path: "a".into(), size: 1, blake3: Hash::blake3(b"1") };
+        let parent = Parent {
+            relation: Relation::TrainedOn,
+            name: "data".into(),
+            statement: Hash([1; 32]),
+            root: Hash([2; 32]),
+        };
+        let predicate = Predicate {
+            kind: Kind::Model,
+            created: rfc3339(0),
+            folder: false,
+            listing: Listing::new(vec![file]).unwrap(),
+            card: None,
+            tensors: None,
+            parents: vec![parent],
+            process: None,
+            evidence: vec![],
+            release: Release { manifest: false, log: None },
+            signer: ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().into(),
+        };
+        let measured = Measured {
+            root: Hash::blake3(b"1"),
+            listing: predicate.listing.clone(),
+            card: None,
+            manifest_asset: Hash::sha256(b"1"),
+        };
+        let mut statement = Statement::new("a", &measured, predicate);
+        change(&mut statement);
+        statement.to_payload()
+    }
+
+    #[test]
+    fn a_statement_agrees_with_itself() {
+        assert!(Statement::parse(&payload(|_| ())).is_ok());
+        let wrong: [fn(&mut Statement); 9] = [
+            |statement| statement.type_ = "other".into(),
+            |statement| statement.predicate_type = "other".into(),
+            |statement| statement.subject.push(statement.subject[0].clone()),
+            |statement| statement.subject[0].digest = [("blake3".into(), Hash([0; 32]))].into(),
+            |statement| statement.predicate.folder = true,
+            |statement| statement.predicate.created = "yesterday".into(),
+            |statement| statement.subject[0].name = "a\u{1b}[2J".into(),
+            |statement| statement.predicate.parents[0].name = "x".repeat(70_000),
+            |statement| statement.predicate.parents.push(statement.predicate.parents[0].clone()),
+        ];
+        for (index, change) in wrong.into_iter().enumerate() {
+            assert!(Statement::parse(&payload(change)).is_err(), "change {index}");
+        }
+    }
+
+    #[test]
+    fn lists_are_bounded_while_they_are_read() {
+        let many = |statement: &mut Statement| {
+            statement.predicate.evidence = vec![Evidence::WatermarkCommitment { record: Hash([3; 32]) }; 1001];
+        };
+        let error = Statement::parse(&payload(many)).unwrap_err().problem();
+        assert!(error.contains("more than 1000 items"), "{error}");
+    }
 }

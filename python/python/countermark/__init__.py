@@ -141,6 +141,7 @@ def verify(
     bundle: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
     require_anchor: bool = False,
+    name: str | None = None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Verification:
     """Hashes an artifact again and checks everything that its bundle holds, offline.
@@ -150,6 +151,7 @@ def verify(
         bundle: Its bundle; looked for beside the path when left out.
         policy: Whom to believe, and for what. Without it nobody is known, and the state is ``unknown-signer`` at best.
         require_anchor: Ask for an anchor on a chain, whatever the policy says.
+        name: Ask for the release of this name, whatever the path is called.
         on_failure: ``"return"`` to look at the verdict instead of having it raised.
 
     Raises:
@@ -159,7 +161,7 @@ def verify(
     """
     if on_failure not in ("raise", "return"):
         raise InputError(f"on_failure is {on_failure!r}: give 'raise' or 'return'")
-    verification = Verification.from_json(_core.verify(path, bundle, policy, require_anchor))
+    verification = Verification.from_json(_core.verify(path, bundle, policy, require_anchor, name))
     if on_failure == "raise" and verification.state not in PASSING:
         raise VerificationError(verification)
     return verification
