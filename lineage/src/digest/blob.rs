@@ -4,19 +4,20 @@
 //! can be computed anywhere, and folding them gives the root that `b3sum` prints.
 
 use std::io;
+use std::ops::Range;
 
+use blake3::Hasher;
 use blake3::hazmat::{self, ChainingValue, HasherExt as _, Mode};
 use countermark_formats::ReadAt;
 use rayon::prelude::*;
 
 use super::Hash;
 
-/// Bytes per part. A power of two, so that each part but the last is a complete subtree; small enough that a thread's
-/// buffer stays in its L2 cache.
-pub const PART: u64 = 1 << 20;
+/// Bytes per part. A power of two, so that each part but the last is a complete subtree.
+pub const PART: u64 = 4 << 20;
 
-/// Parts that one task hashes one after another into the same buffer.
-const PARTS_PER_TASK: u64 = 16;
+/// Bytes per read: small enough that a thread's buffer stays in its L2 cache, large enough that reads cost little.
+const BLOCK: u64 = 256 << 10;
 
 /// BLAKE3 of all bytes of `source`.
 ///
@@ -31,38 +32,42 @@ pub fn hash(source: &(impl ReadAt + ?Sized)) -> io::Result<Hash> {
 pub fn hash_with(source: &(impl ReadAt + ?Sized), progress: &(dyn Fn(u64) + Sync)) -> io::Result<Hash> {
     let length = source.len();
     if length <= PART {
-        let mut bytes = vec![0; length as usize];
-        source.read_exact_at(&mut bytes, 0)?;
-        progress(length);
-        return Ok(Hash::blake3(&bytes));
+        let mut hasher = Hasher::new();
+        feed(&mut hasher, source, 0..length, &mut vec![0; BLOCK.min(length) as usize], progress)?;
+        return Ok(Hash(hasher.finalize().into()));
     }
-    let parts = length.div_ceil(PART);
-    let tasks = parts.div_ceil(PARTS_PER_TASK);
-    let values: Vec<Vec<ChainingValue>> = (0..tasks)
+    let values: Vec<ChainingValue> = (0..length.div_ceil(PART))
         .into_par_iter()
         .map_init(
-            || vec![0; PART as usize],
-            |buffer, task| {
-                let first = task * PARTS_PER_TASK;
-                (first..parts.min(first + PARTS_PER_TASK))
-                    .map(|part| {
-                        let offset = part * PART;
-                        let size = PART.min(length - offset) as usize;
-                        progress(0);
-                        source.read_exact_at(&mut buffer[..size], offset)?;
-                        progress(size as u64);
-                        Ok(part_value(&buffer[..size], offset))
-                    })
-                    .collect::<io::Result<Vec<_>>>()
+            || vec![0; BLOCK as usize],
+            |buffer, part| {
+                let offset = part * PART;
+                let mut hasher = Hasher::new();
+                hasher.set_input_offset(offset);
+                feed(&mut hasher, source, offset..length.min(offset + PART), buffer, progress)?;
+                Ok(hasher.finalize_non_root())
             },
         )
         .collect::<io::Result<_>>()?;
-    Ok(merge(&values.concat()))
+    Ok(merge(&values))
 }
 
-/// Chaining value of the part that begins at `offset`, a multiple of [`PART`].
-fn part_value(part: &[u8], offset: u64) -> ChainingValue {
-    blake3::Hasher::new().set_input_offset(offset).update(part).finalize_non_root()
+/// Reads `range` block by block into `buffer` and hashes it.
+fn feed(
+    hasher: &mut Hasher,
+    source: &(impl ReadAt + ?Sized),
+    range: Range<u64>,
+    buffer: &mut [u8],
+    progress: &(dyn Fn(u64) + Sync),
+) -> io::Result<()> {
+    progress(0);
+    for offset in range.clone().step_by(BLOCK as usize) {
+        let block = &mut buffer[..BLOCK.min(range.end - offset) as usize];
+        source.read_exact_at(block, offset)?;
+        hasher.update(block);
+    }
+    progress(range.end - range.start);
+    Ok(())
 }
 
 /// Folds the chaining values of at least two consecutive parts into the root.
@@ -110,8 +115,12 @@ mod tests {
     #[test]
     fn part_values_of_the_known_answer() {
         let bytes = pattern(3 * 1024 * 1024 + 777);
-        let value = part_value(&bytes[..PART as usize], 0);
-        assert_eq!(Hash(value).to_string(), "8a576541118ebf5fad8d683c09b63402288a71616ecc72514abf780822136023");
+        let parts = bytes.chunks(1 << 20).enumerate();
+        let values: Vec<ChainingValue> = parts
+            .map(|(part, bytes)| Hasher::new().set_input_offset((part as u64) << 20).update(bytes).finalize_non_root())
+            .collect();
+        assert_eq!(Hash(values[0]).to_string(), "8a576541118ebf5fad8d683c09b63402288a71616ecc72514abf780822136023");
+        assert_eq!(merge(&values), Hash::blake3(&bytes));
     }
 
     proptest! {
