@@ -453,12 +453,13 @@ impl<'a> Examiner<'a> {
         let mut edges: Vec<Parent> = statement.predicate.parents.clone();
         while let Some(edge) = edges.pop() {
             let prefix = format!("parent {}: ", edge.name);
-            if !met.contains_key(&edge.statement) {
-                let parent = self.ancestor(&edge, &prefix, rows);
-                met.insert(edge.statement, parent.as_ref().map(itself));
-                edges.extend(parent.into_iter().flat_map(|parent| parent.predicate.parents));
-            }
-            if let Some(Some((name, root))) = met.get(&edge.statement)
+            let known = met.entry(edge.statement).or_insert_with(|| {
+                let parent = self.ancestor(&edge, &prefix, rows)?;
+                let known = itself(&parent);
+                edges.extend(parent.predicate.parents);
+                Some(known)
+            });
+            if let Some((name, root)) = known
                 && (*name != edge.name || *root != edge.root)
             {
                 let detail = format!("names another parent than the statement of {name} under its id");
