@@ -52,6 +52,13 @@ def test_an_anchor_can_be_required(keys: Path, model: Path, tmp_path: Path) -> N
         cm.verify(model, policy=keys / "policy.toml", require_anchor=True)
 
 
+def test_a_name_can_be_asked_for(keys: Path, model: Path) -> None:
+    cm.sign(model, key=keys / "owner.key")
+    assert cm.verify(model, policy=keys / "policy.toml", name=model.name).state == "unanchored"
+    with pytest.raises(cm.VerificationError, match="was asked for"):
+        cm.verify(model, policy=keys / "policy.toml", name="another")
+
+
 def test_no_bundle_is_absent(model: Path) -> None:
     with pytest.raises(cm.VerificationError, match="absent"):
         cm.verify(model)
