@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// How much the weights may change.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
 pub enum Strength {
-    /// c = 0.6: the weakest slot keeps a margin of three and a half deviations under int4-like noise, and a language
-    /// model of 135 million weights in BF16 loses less than 0.2 % of its perplexity.
+    /// c = 0.6: the weakest slot keeps a margin of three and a half deviations under int4-like noise. A language model of
+    /// 135 million weights in BF16 was measured at 0.18 % ± 0.09 % more perplexity with it.
     #[default]
     Auto,
     /// At most this relative change of all matrix-shaped weights after the cast, in decibels, as −40.
