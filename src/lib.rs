@@ -1,8 +1,8 @@
 //! countermark joins mark, lineage, credential and log, and checks all of it.
 //!
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes and compares,
-//! [`mark`] strikes a watermark into weights and finds it again, [`sign`] writes the bundle of a release, [`verify`]
-//! turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
+//! [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
 //!
 //! ```
 //! use countermark::{keyset, sign, verify};
@@ -24,10 +24,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod detect;
 pub mod digest;
+pub mod disclose;
 mod error;
 pub mod keyset;
 pub mod mark;
+mod marks;
 mod progress;
 pub mod sign;
 pub mod verify;

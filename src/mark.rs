@@ -1,39 +1,27 @@
-//! Strikes a mark into a model on disk, and looks for marks in one.
-//!
-//! Beside the mark key lie, for each mark, its commitment record `marks/<mark id>.json` (hashed, logged, published with
-//! the release) and the owner's note `marks/<mark id>.note.json`: which model was marked, for whom, and the receipt.
+//! Strikes a mark into a model on disk.
 
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use countermark_formats::{Checkpoint, ReadAt, safetensors};
 use countermark_io::{files, keys};
-use countermark_lineage::anchor::entry::{Entry, EntryType};
-use countermark_lineage::anchor::note::VerifierKey;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bytes, Receipt};
-use countermark_lineage::credential::keys::PublicKey;
-use countermark_lineage::credential::policy::Policy;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Artifact, CARD};
-use countermark_watermark::{
-    Commitment, DetectReport, EmbedOptions, EmbedReport, MarkKey, Strength, Verdict, recipient_commitment,
-};
-use ed25519_dalek::SigningKey;
-use serde::{Deserialize, Serialize};
+use countermark_watermark::{EmbedOptions, EmbedReport, MarkKey, Strength, recipient_commitment};
+use serde::Serialize;
 
 use crate::keyset::{self, MarkFile};
+use crate::marks::{self, Logged, Note, Recipient};
+use crate::progress::Meter;
 use crate::{Error, Progress};
-
-const MAX_RECORD: u64 = 1 << 20;
-const NOTE: &str = ".note.json";
 
 /// What to mark, and how.
 #[derive(Clone, Debug)]
 pub struct EmbedRequest {
-    /// A safetensors file, or a folder with such files.
+    /// A safetensors or GGUF file, or a folder with such files.
     pub model: PathBuf,
     /// `owner.mark.key`.
     pub key: PathBuf,
@@ -43,8 +31,8 @@ pub struct EmbedRequest {
     pub log: Option<PathBuf>,
     /// How strong.
     pub strength: Strength,
-    /// 16 bytes to carry; drawn from the record when left out.
-    pub payload: Option<[u8; 16]>,
+    /// 16 bytes to carry, or 8 in a smaller model; drawn from the record when left out.
+    pub payload: Option<Vec<u8>>,
     /// Whose copy this is.
     pub recipient: Option<String>,
 }
@@ -80,34 +68,6 @@ pub struct Embedded {
     pub report: EmbedReport,
 }
 
-/// The owner's note on a mark.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    /// Root of the marked copy.
-    marked: Hash,
-    /// Whose copy it is: the record holds only a salted hash of the name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    recipient: Option<Recipient>,
-    /// Place of the commitment in the log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    logged: Option<Logged>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Recipient {
-    name: String,
-    salt: Hash,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Logged {
-    vkey: String,
-    receipt: Receipt,
-}
-
 /// Writes a marked copy of a model. It appears under its name only after its commitment was written, and logged if asked.
 ///
 /// # Errors
@@ -128,7 +88,7 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     });
     let commitment = recipient.as_ref().map(|recipient| recipient_commitment(&recipient.name, &recipient.salt.0));
     let key = MarkKey::derive(&mark_file.secret, *mark_file.owner.as_bytes(), mark_id, commitment);
-    let options = EmbedOptions { strength: request.strength, payload: request.payload, base_digest: base.root.0 };
+    let options = EmbedOptions { strength: request.strength, payload: request.payload.clone(), base_digest: base.root.0 };
 
     let mut copy = Copy::begin(&request.out, &artifact)?;
     let meter = Meter::begin(progress, "embed", countermark_watermark::embed_work(&model));
@@ -140,49 +100,38 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     let marked = copy.root(progress)?;
 
     let record = report.commitment.to_json_bytes();
-    let mut note = Note { marked, recipient, logged: None };
+    let mut note = Note { marked, recipient, logged: None, disclosed: vec![] };
     let mut index = None;
     if let (Some(folder), Some(signer)) = (&request.log, signer) {
         let log = keyset::open_log(folder, &request.key)?;
-        let entry = entry(&record, &signer)?;
+        let entry = marks::entry(&record, &signer)?;
         let indices = log.append(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();
         note.logged =
             Some(Logged { vkey: log.verifier().to_string(), receipt: Receipt { entry: Bytes(entry), proof } });
     }
-    let marks = keyset::beside(&request.key, "marks");
     let mark_id = report.commitment.mark_id_hex();
-    let path = marks.join(format!("{mark_id}.json"));
+    let path = marks::folder(&request.key).join(format!("{mark_id}.json"));
     files::write(&path, &record, files::PUBLIC)?;
-    let note = serde_json::to_vec_pretty(&note).unwrap_or_default();
-    files::write(&marks.join(format!("{mark_id}{NOTE}")), &note, files::SECRET)?;
+    marks::write_note(&path, &note)?;
     copy.publish()?;
     Ok(Embedded { mark_id, record: path, entry: index, root: marked, report })
 }
 
-fn open_model(path: &Path, artifact: &Artifact) -> Result<Checkpoint, Error> {
+/// The weights of an artifact.
+pub(crate) fn open_model(path: &Path, artifact: &Artifact) -> Result<Checkpoint, Error> {
+    const PICKLES: [&str; 5] = [".bin", ".pt", ".pth", ".ckpt", ".pkl"];
     artifact.checkpoint()?.ok_or_else(|| {
-        let help = "marks are struck into .safetensors files; convert the model first";
-        countermark_io::Error::refused(path, "holds no safetensors file", help).into()
+        let is_pickle = |name: &str| PICKLES.iter().any(|ending| name.ends_with(ending));
+        let (what, help) = if artifact.files.iter().any(|(name, _)| is_pickle(name)) {
+            let help = "convert it with safetensors.torch.save_file; a pickle runs code when it is read, so it is never read";
+            ("holds its weights as a PyTorch pickle", help)
+        } else {
+            ("holds no weights that can be read", "weights are read from .safetensors and .gguf files; convert the model first")
+        };
+        countermark_io::Error::refused(path, what, help).into()
     })
-}
-
-/// Turns bytes done in all into bytes done since last time.
-struct Meter<'a, P> {
-    progress: &'a P,
-    done: AtomicU64,
-}
-
-impl<'a, P: Progress> Meter<'a, P> {
-    fn begin(progress: &'a P, what: &str, total: u64) -> Self {
-        progress.begin(what, total);
-        Meter { progress, done: AtomicU64::new(0) }
-    }
-
-    fn reached(&self, done: u64) {
-        self.progress.advance(done.saturating_sub(self.done.swap(done, Ordering::Relaxed)));
-    }
 }
 
 /// A copy in the making, beside where it will be.
@@ -208,7 +157,7 @@ impl Copy {
         let card = artifact.card.iter().map(|card| (CARD, card));
         for (path, source) in artifact.files.iter().map(|(path, source)| (&**path, source)).chain(card) {
             let target = folder.path().join(path);
-            // The tensors come from the embedding, every one of them.
+            // The tensors come from the embedding, every one of them; a GGUF file has padding between them.
             let length = match safetensors::parse(&**source) {
                 Ok(header) if path.ends_with(".safetensors") => header.data_start,
                 _ => source.len(),
@@ -278,159 +227,3 @@ fn copy_bytes(source: &dyn ReadAt, length: u64, target: &Path) -> io::Result<()>
     Ok(())
 }
 
-/// The log entry that commits to a mark's record.
-pub(crate) fn entry(record: &[u8], key: &SigningKey) -> Result<Vec<u8>, Error> {
-    let object = Hash::sha256(record);
-    let root = Hash(Commitment::from_json_bytes(record)?.transcript.base_digest);
-    let signer = key.verifying_key().into();
-    Ok(Entry { entry_type: EntryType::MarkCommitment, object, root, statement: object, signer }.sign(key))
-}
-
-/// The owner that a commitment record names.
-pub(crate) fn owner_of(record: &[u8]) -> Result<[u8; 32], Error> {
-    Ok(Commitment::from_json_bytes(record)?.transcript.owner_public_key)
-}
-
-/// Reads a commitment record, and checks that it is one.
-pub(crate) fn read_record(path: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = files::read(path, MAX_RECORD)?;
-    Commitment::from_json_bytes(&bytes)?;
-    Ok(bytes)
-}
-
-/// Records of the marks that were struck into the artifact with this root.
-pub(crate) fn records_of(marks: &Path, root: Hash) -> Result<Vec<Vec<u8>>, Error> {
-    let mut records = Vec::new();
-    for path in record_paths(marks)? {
-        if read_note(&path).is_some_and(|note| note.marked == root) {
-            records.push(read_record(&path)?);
-        }
-    }
-    Ok(records)
-}
-
-/// Commitment records in a folder, sorted; none when there is no folder.
-fn record_paths(marks: &Path) -> Result<Vec<PathBuf>, Error> {
-    if !marks.is_dir() {
-        return Ok(vec![]);
-    }
-    let help = "check that the folder of the marks can be read";
-    let entries = fs::read_dir(marks).map_err(countermark_io::Error::io(marks, help))?;
-    let mut paths = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<Vec<_>>>()
-        .map_err(countermark_io::Error::io(marks, help))?;
-    let ends = |path: &Path, ending| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(ending))
-    };
-    paths.retain(|path| ends(path, ".json") && !ends(path, NOTE));
-    paths.sort();
-    Ok(paths)
-}
-
-/// The note beside a record, when there is a readable one.
-fn read_note(record: &Path) -> Option<Note> {
-    let name = record.file_stem()?.to_str()?;
-    let bytes = files::read(&record.with_file_name(format!("{name}{NOTE}")), MAX_RECORD).ok()?;
-    serde_json::from_slice(&bytes).ok()
-}
-
-/// Where to look, and for which marks.
-#[derive(Clone, Debug)]
-pub struct DetectRequest {
-    /// A safetensors file, or a folder with such files.
-    pub model: PathBuf,
-    /// `owner.mark.key`.
-    pub key: PathBuf,
-    /// The commitment record; all records beside the key when left out.
-    pub commitment: Option<PathBuf>,
-    /// The unmarked base, to report the distortion.
-    pub base: Option<PathBuf>,
-}
-
-impl DetectRequest {
-    /// Look in `model` for every mark of `key`.
-    pub fn new(model: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        DetectRequest { model: model.into(), key: key.into(), commitment: None, base: None }
-    }
-}
-
-/// What was found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Detection {
-    /// True when the odds are beyond the threshold.
-    pub detected: bool,
-    /// The statistics, and what they come to.
-    #[serde(flatten)]
-    pub report: DetectReport,
-    /// `logged` when a receipt beside the record proves it for a log that the policy beside the key knows, else `unlogged`.
-    pub commitment: &'static str,
-    /// Whose copy it is, when the owner's note on the mark says so.
-    pub recipient: Option<String>,
-}
-
-/// Looks for marks. The result counts every record that was tried.
-///
-/// # Errors
-/// When the model or the key cannot be used, or there is no record to look for.
-pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detection, Error> {
-    let mark_file = MarkFile::load(&request.key)?;
-    let marks = keyset::beside(&request.key, "marks");
-    let paths = match &request.commitment {
-        Some(path) => vec![path.clone()],
-        None => record_paths(&marks)?,
-    };
-    if paths.is_empty() {
-        let help = "name the commitment record with --commitment FILE, or embed a mark first";
-        return Err(countermark_io::Error::refused(&marks, "holds no commitment record", help).into());
-    }
-    let mut commitments = Vec::new();
-    for path in &paths {
-        commitments.push(Commitment::from_json_bytes(&files::read(path, MAX_RECORD)?)?);
-    }
-    let artifact = files::open(&request.model)?;
-    let model = open_model(&request.model, &artifact)?;
-    let base = match &request.base {
-        Some(path) => Some(open_model(path, &files::open(path)?)?),
-        None => None,
-    };
-    let meter = Meter::begin(progress, "detect", countermark_watermark::detect_work(&model, base.as_ref()));
-    let secret = &mark_file.secret;
-    let report =
-        countermark_watermark::detect(&model, secret, &commitments, base.as_ref(), &|done| meter.reached(done))?;
-    let best = commitments.iter().position(|commitment| commitment.transcript.mark_id == report.mark_id);
-    let known = best.and_then(|at| Some((&commitments[at], read_note(&paths[at])?)));
-    let policy = keyset::load_policy(&keyset::beside(&request.key, "policy.toml")).unwrap_or_default();
-    let is_logged = known.as_ref().is_some_and(|(commitment, note)| {
-        let proved = |logged: &Logged| proves(logged, commitment, &mark_file.owner, &policy);
-        note.logged.as_ref().is_some_and(proved)
-    });
-    // A note that does not open the record's salted hash says nothing of the recipient.
-    let recipient = known.and_then(|(commitment, note)| {
-        let opens = |named: &Recipient| {
-            Some(recipient_commitment(&named.name, &named.salt.0)) == commitment.transcript.recipient
-        };
-        note.recipient.filter(opens).map(|named| named.name)
-    });
-    Ok(Detection {
-        detected: report.verdict == Verdict::Detected,
-        report,
-        commitment: if is_logged { "logged" } else { "unlogged" },
-        recipient,
-    })
-}
-
-/// True when the receipt proves that the owner entered this very record into a log that the owner's policy knows.
-fn proves(logged: &Logged, commitment: &Commitment, owner: &PublicKey, policy: &Policy) -> bool {
-    let check = || {
-        let entry = Entry::verify(&logged.receipt.entry.0)?;
-        let log = VerifierKey::parse(&logged.vkey)?;
-        Proof::parse(&logged.receipt.proof)?.verify(&logged.receipt.entry.0, &log)?;
-        Ok::<_, countermark_lineage::Error>(entry)
-    };
-    let is_known = policy.logs.iter().any(|log| log.vkey == logged.vkey);
-    let object = Hash::sha256(&commitment.to_json_bytes());
-    let is_this =
-        |entry: Entry| (entry.entry_type, entry.object, entry.signer) == (EntryType::MarkCommitment, object, *owner);
-    is_known && check().is_ok_and(is_this)
-}

@@ -1,13 +1,16 @@
 //! How far long work has come.
 
-/// Hears of long work: what it is, how many bytes it will go through, and each piece as it is done.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Hears of long work: what it is, how much it will go through, and each piece as it is done. Hashing counts bytes,
+/// marking and looking for marks count weights.
 ///
 /// The command line draws a bar, Python checks for an interrupt, tests stay silent.
 pub trait Progress: Sync {
-    /// A new stretch of work of `total` bytes begins.
+    /// A new stretch of work begins.
     fn begin(&self, what: &str, total: u64);
-    /// So many more bytes are done.
-    fn advance(&self, bytes: u64);
+    /// So much more is done.
+    fn advance(&self, amount: u64);
 }
 
 /// Hears nothing.
@@ -18,4 +21,21 @@ pub fn silent() -> impl Progress {
         fn advance(&self, _: u64) {}
     }
     Silent
+}
+
+/// Turns work done in all into work done since last time.
+pub(crate) struct Meter<'a, P> {
+    progress: &'a P,
+    done: AtomicU64,
+}
+
+impl<'a, P: Progress> Meter<'a, P> {
+    pub fn begin(progress: &'a P, what: &str, total: u64) -> Self {
+        progress.begin(what, total);
+        Meter { progress, done: AtomicU64::new(0) }
+    }
+
+    pub fn reached(&self, done: u64) {
+        self.progress.advance(done.saturating_sub(self.done.swap(done, Ordering::Relaxed)));
+    }
 }

@@ -25,7 +25,7 @@ use countermark_lineage::graph::{Kind, Relation};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
-use crate::{Error, Progress, keyset, mark};
+use crate::{Error, Progress, keyset, marks};
 
 /// What to sign, with what.
 #[derive(Clone, Debug)]
@@ -211,10 +211,10 @@ fn refuse(path: &Path, problem: String, help: &str) -> Error {
 
 /// Commitment records of the marks in this artifact, each once.
 fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> Result<Vec<Vec<u8>>, Error> {
-    let mut records = mark::records_of(&keyset::beside(&request.key, "marks"), measured.root)?;
+    let mut records = marks::records_of(&marks::folder(&request.key), measured.root)?;
     for path in &request.marks {
-        let record = mark::read_record(path)?;
-        if mark::owner_of(&record)? != *public.as_bytes() {
+        let record = marks::read_record(path)?;
+        if marks::owner_of(&record)? != *public.as_bytes() {
             return Err(refuse(
                 path,
                 "is the commitment of another owner".to_owned(),
@@ -310,7 +310,7 @@ impl Draft<'_> {
 
     /// Enters the commitments, then the release, and proves all of them.
     fn enter(&self, log: &Log, id: Hash, store: &[u8]) -> Result<Logged, Error> {
-        let commitment = |record: &Vec<u8>| mark::entry(record, &self.key);
+        let commitment = |record: &Vec<u8>| marks::entry(record, &self.key);
         let mut entries = self.records.iter().map(commitment).collect::<Result<Vec<_>, _>>()?;
         let release = Entry {
             entry_type: EntryType::Release,

@@ -30,6 +30,7 @@ pub enum Command {
     Diff(Diff),
     #[command(subcommand)]
     Watermark(Watermark),
+    Derivation(Derivation),
     Sign(Sign),
     #[command(subcommand)]
     Lineage(Lineage),
@@ -100,6 +101,9 @@ pub struct Diff {
 pub enum Watermark {
     Embed(Embed),
     Detect(Detect),
+    Trace(Trace),
+    Disclose(Disclose),
+    Attack(Attack),
 }
 
 /// Strike a mark into the weights of a model
@@ -108,7 +112,7 @@ pub enum Watermark {
 Example: countermark watermark embed model --key keys/owner.mark.key --out marked --log log
 The commitment record goes to marks/ beside the key; log it before you release the model.")]
 pub struct Embed {
-    /// A .safetensors file, or a folder with such files
+    /// A .safetensors or .gguf file, or a folder with such files
     pub model: PathBuf,
     /// The secret that keygen made
     #[arg(long, value_name = "DIR/owner.mark.key")]
@@ -122,7 +126,7 @@ pub struct Embed {
     /// Distortion of the marked weights in dB, such as -40; chosen for you when left out
     #[arg(long, value_name = "DB", allow_negative_numbers = true)]
     pub strength: Option<f64>,
-    /// 16 bytes to carry instead of the hash of the record
+    /// 16 bytes to carry instead of the hash of the record; 8 when the model has less than 8 million weights to mark
     #[arg(long, value_name = "HEX")]
     pub payload: Option<String>,
     /// Whose copy this is
@@ -135,19 +139,100 @@ pub struct Embed {
 /// Look for the marks of a key in the weights of a model
 #[derive(Args)]
 #[command(after_help = "\
-Example: countermark watermark detect suspect --key keys/owner.mark.key
+Examples:
+  countermark watermark detect suspect --key keys/owner.mark.key
+  countermark watermark detect suspect.gguf --key keys/owner.mark.key --base base
+  countermark watermark detect suspect --disclosure mark.disclosure.json
 Exit codes: 0 detected, 1 not detected (which proves nothing), 3 too small to tell.")]
 pub struct Detect {
-    /// A .safetensors file, or a folder with such files
+    /// A .safetensors or .gguf file, or a folder with such files
+    pub model: PathBuf,
+    #[arg(long, value_name = "DIR/owner.mark.key", required_unless_present = "disclosure")]
+    pub key: Option<PathBuf>,
+    /// The commitment record; all records beside the key when left out
+    #[arg(long, value_name = "FILE", conflicts_with = "disclosure")]
+    pub commitment: Option<PathBuf>,
+    /// Instead of the key: what the owner disclosed of it
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub disclosure: Option<PathBuf>,
+    /// The unmarked base that the mark's record names: its weights are subtracted, which finds far weaker traces
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Find out whose copy a model is, among the copies marked with --recipient
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark trace leaked --key keys/owner.mark.key --base release
+The odds pay for every copy that was tried. Exit codes: 0 a copy was found, 1 none.")]
+pub struct Trace {
     pub model: PathBuf,
     #[arg(long, value_name = "DIR/owner.mark.key")]
     pub key: PathBuf,
-    /// The commitment record; all records beside the key when left out
-    #[arg(long, value_name = "FILE")]
-    pub commitment: Option<PathBuf>,
-    /// The unmarked base, to report the distortion
+    /// What the copies were made from
     #[arg(long, value_name = "MODEL")]
     pub base: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Show one of a mark's four groups to somebody, who can then look for it without the key
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark disclose --key keys/owner.mark.key --commitment keys/marks/ID.json --group 2 --out mark.disclosure.json
+Whoever holds the file can also erase that group. The other three stay secret, and your own searches leave it out from now on.")]
+pub struct Disclose {
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// The record of the mark, in marks/ beside the key
+    #[arg(long, value_name = "FILE")]
+    pub commitment: PathBuf,
+    /// Which group, 0 to 3
+    #[arg(long)]
+    pub group: usize,
+    /// The payload in hex, when it was your own
+    #[arg(long, value_name = "HEX")]
+    pub payload: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Do to a model what happens to models in the wild, to see what survives
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countermark watermark attack model --kind prune:0.5 --out pruned
+  countermark watermark attack model --kind soup:0.5 --with base --out soup")]
+pub struct Attack {
+    /// A .safetensors or .gguf file, or a folder with such files
+    pub model: PathBuf,
+    /// What to do, as KIND or KIND:NUMBER
+    #[arg(long)]
+    pub kind: String,
+    /// The other model, for merges
+    #[arg(long, value_name = "MODEL")]
+    pub with: Option<PathBuf>,
+    /// The same seed does the same
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// A .safetensors file, or a folder for a folder
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Say whether two checkpoints share training history, with exact odds, and what was done to one of them
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark derivation fine-tuned base
+Exit codes: 0 not independent, 1 no shared history found (which proves nothing), 3 nothing to compare.")]
+pub struct Derivation {
+    pub child: PathBuf,
+    pub parent: PathBuf,
+    /// A second parent, to recognise a merge of two
+    #[arg(long, value_name = "MODEL")]
+    pub second: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }

@@ -33,7 +33,7 @@ impl Progress for Bar {
             return;
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
-        let template = "{msg:>16} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let template = "{msg:>16} [{bar:30}] {percent:>3} %, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -47,8 +47,8 @@ impl Progress for Bar {
         }
     }
 
-    fn advance(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    fn advance(&self, amount: u64) {
+        let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         // A thread that finds another one drawing has better things to do.
         let Ok(mut work) = self.work.try_lock() else { return };
         let Some(work) = work.as_mut() else { return };

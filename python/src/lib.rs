@@ -36,5 +36,5 @@ mod _core {
     #[pymodule_export]
     use super::verify::verify;
     #[pymodule_export]
-    use super::watermark::{watermark_detect, watermark_embed};
+    use super::watermark::{watermark_detect, watermark_disclose, watermark_embed, watermark_trace};
 }

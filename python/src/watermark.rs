@@ -1,8 +1,10 @@
-//! `watermark.embed` and `watermark.detect`.
+//! `watermark.embed`, `detect`, `trace` and `disclose`.
 
 use std::path::PathBuf;
 
-use countermark::mark::{self, DetectRequest, EmbedRequest};
+use countermark::detect::{self, DetectRequest, With};
+use countermark::disclose;
+use countermark::mark::{self, EmbedRequest};
 use countermark::watermark::Strength;
 use pyo3::prelude::*;
 
@@ -21,17 +23,13 @@ pub fn watermark_embed(
     recipient: Option<String>,
 ) -> PyResult<String> {
     let embedded = interrupt::run(py, |watch| {
-        let payload = payload.map(|bytes| {
-            <[u8; 16]>::try_from(bytes)
-                .map_err(|bytes| errors::usage(format!("the payload has {} bytes", bytes.len()), "give 16 bytes"))
-        });
         let request = EmbedRequest {
             model,
             key,
             out,
             log,
             strength: strength.map_or(Strength::Auto, Strength::Decibel),
-            payload: payload.transpose()?,
+            payload,
             recipient,
         };
         mark::embed(&request, watch)
@@ -43,11 +41,37 @@ pub fn watermark_embed(
 pub fn watermark_detect(
     py: Python<'_>,
     model: PathBuf,
-    key: PathBuf,
+    key: Option<PathBuf>,
     commitment: Option<PathBuf>,
+    disclosure: Option<PathBuf>,
     base: Option<PathBuf>,
 ) -> PyResult<String> {
-    let request = DetectRequest { model, key, commitment, base };
-    let detection = interrupt::run(py, |watch| mark::detect(&request, watch))?;
+    let detection = interrupt::run(py, |watch| {
+        let with = match (key, disclosure) {
+            (Some(key), None) => With::Key { key, commitment },
+            (None, Some(disclosure)) => With::Disclosure(disclosure),
+            _ => return Err(errors::usage("both a key and a disclosure, or neither", "give one of them")),
+        };
+        detect::detect(&DetectRequest { model, with, base }, watch)
+    })?;
     document(&detection)
+}
+
+#[pyfunction]
+pub fn watermark_trace(py: Python<'_>, model: PathBuf, key: PathBuf, base: Option<PathBuf>) -> PyResult<String> {
+    let request = DetectRequest { model, with: With::Key { key, commitment: None }, base };
+    document(&interrupt::run(py, |watch| detect::trace(&request, watch))?)
+}
+
+#[pyfunction]
+pub fn watermark_disclose(
+    py: Python<'_>,
+    key: PathBuf,
+    commitment: PathBuf,
+    group: usize,
+    out: PathBuf,
+    payload: Option<Vec<u8>>,
+) -> PyResult<()> {
+    let request = disclose::Request { key, commitment, group, payload, out };
+    interrupt::run(py, |_| disclose::disclose(&request)).map(|_| ())
 }

@@ -8,40 +8,45 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
-use crate::{Error, Result, payload};
+use crate::payload::{self, Code};
+use crate::{Error, Result};
 
 /// Step of the capacity ladder: what a model of a given size can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
-    /// 664 slots: a payload of 128 bits with its CRC-32, decoded without the record.
-    Payload,
+    /// A payload of 128 bits, decoded without the record.
+    Full,
+    /// A payload of 64 bits.
+    Half,
     /// 256 slots with secret, committed signs: shows presence only, which is all that a small model has room for.
     Presence,
 }
 
 impl Rung {
-    /// Weights from which a model carries a payload: about 12,000 for each slot, −36 dB at the default strength.
-    pub const PAYLOAD_WEIGHTS: u64 = 8_000_000;
+    /// All rungs, the largest first.
+    pub const ALL: [Rung; 3] = [Rung::Full, Rung::Half, Rung::Presence];
     /// Weights below which no mark is embedded or looked for: 256 for each slot, and even cancelling the host's own
     /// noise costs −25 dB.
     pub const LEAST_WEIGHTS: u64 = 65_536;
 
     /// The rung for a number of markable weights; `None` when they are too few.
     pub fn for_weights(weights: u64) -> Option<Rung> {
-        match weights {
-            Rung::PAYLOAD_WEIGHTS.. => Some(Rung::Payload),
-            Rung::LEAST_WEIGHTS.. => Some(Rung::Presence),
-            _ => None,
+        Rung::ALL.into_iter().find(|rung| weights >= rung.least_weights())
+    }
+
+    /// Weights from which a model carries this much: about 12,000 for each slot, −36 dB at the default strength.
+    pub fn least_weights(self) -> u64 {
+        match self {
+            Rung::Full => 8_000_000,
+            Rung::Half => 4_000_000,
+            Rung::Presence => Rung::LEAST_WEIGHTS,
         }
     }
 
     /// Number of slots, each of which carries one coded bit.
     pub fn slots(self) -> usize {
-        match self {
-            Rung::Payload => payload::CODED_BITS,
-            Rung::Presence => 256,
-        }
+        self.payload_code().map_or(256, |code| code.slots())
     }
 
     /// Slots of one group of rows.
@@ -49,11 +54,27 @@ impl Rung {
         self.slots() / GROUPS
     }
 
-    fn code(self) -> &'static str {
+    /// Bytes of the payload; 0 for [`Rung::Presence`].
+    pub fn payload_bytes(self) -> usize {
+        self.payload_code().map_or(0, |code| code.payload_bytes())
+    }
+
+    /// The codeword of a payload of [`Rung::payload_bytes`].
+    pub(crate) fn encode(self, payload: &[u8]) -> Vec<bool> {
+        self.payload_code().map(|code| code.encode(payload)).unwrap_or_default()
+    }
+
+    /// The code of the payload.
+    pub(crate) fn payload_code(self) -> Option<Code> {
         match self {
-            Rung::Payload => "crc32-convolutional-k7-r4-173-167-135-111",
-            Rung::Presence => "keyed-presence",
+            Rung::Full => Some(Code::FULL),
+            Rung::Half => Some(Code::HALF),
+            Rung::Presence => None,
         }
+    }
+
+    fn code_name(self) -> &'static str {
+        self.payload_code().map_or("keyed-presence", |code| code.name())
     }
 }
 
@@ -63,7 +84,7 @@ impl Rung {
 pub struct Algorithm {
     /// Target correlation of each weight, α, in billionths.
     pub alpha_nano: u64,
-    /// How tensors are named: by their safetensors names, row-major as stored.
+    /// How matrices are named and turned: by role, rows are outputs; see [`Matrix`](countermark_formats::Matrix).
     pub canon: String,
     /// Which keystream gives the chips.
     pub chips: String,
@@ -86,13 +107,13 @@ impl Algorithm {
     pub fn new(rung: Rung, alpha_nano: u64) -> Algorithm {
         Algorithm {
             alpha_nano,
-            canon: "safetensors-name-v1".into(),
+            canon: "role-v1".into(),
             chips: "chacha8".into(),
             clip: 4,
-            code: rung.code().into(),
+            code: rung.code_name().into(),
             embedding: "host-cancelling-v1".into(),
             groups: GROUPS as u32,
-            selection: "float-matrix-4096-v1".into(),
+            selection: "matrix-4096-v1".into(),
             slots: rung.slots() as u32,
         }
     }
@@ -104,11 +125,8 @@ impl Algorithm {
 
     /// The rung, or the first field that this version does not know.
     fn rung(&self) -> std::result::Result<Rung, String> {
-        let rung = match self.slots as usize {
-            slots if slots == Rung::Payload.slots() => Rung::Payload,
-            slots if slots == Rung::Presence.slots() => Rung::Presence,
-            slots => return Err(format!("{slots} slots")),
-        };
+        let rung = Rung::ALL.into_iter().find(|rung| self.slots as usize == rung.slots());
+        let rung = rung.ok_or_else(|| format!("{} slots", self.slots))?;
         let known = Algorithm::new(rung, self.alpha_nano);
         let fields = [
             ("canon", &self.canon, &known.canon),
@@ -156,9 +174,9 @@ impl Transcript {
         serde_json::to_vec(self).expect("a transcript has string keys and finite numbers only")
     }
 
-    fn payload(&self) -> [u8; 16] {
-        let hash = key::hash("payload", &[&self.to_json_bytes()]);
-        std::array::from_fn(|i| hash[i])
+    /// The first bytes of the transcript's hash, as many as the rung carries.
+    pub(crate) fn payload(&self, rung: Rung) -> Vec<u8> {
+        key::hash("payload", &[&self.to_json_bytes()])[..rung.payload_bytes()].to_vec()
     }
 }
 
@@ -173,28 +191,78 @@ pub struct Commitment {
     pub transcript: Transcript,
 }
 
-/// A commitment opened with the owner's secret: keys, and what is known of the codeword.
+/// A record opened with the owner's secret, or for one group with a [`Disclosure`](crate::Disclosure): keys, and what
+/// is known of the codeword.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The mark's keys.
-    pub key: MarkKey,
-    /// The capacity that the record states.
-    pub rung: Rung,
+    pub(crate) mark_id: [u8; 16],
+    pub(crate) key: MarkKey,
+    pub(crate) rung: Rung,
+    /// Root of the unmarked model.
+    pub(crate) base_digest: [u8; 32],
+    /// Hash of the committed codeword.
+    pub(crate) codeword_hash: [u8; 32],
     /// The committed codeword, bit by bit; `None` when the payload was the caller's own and must be decoded first.
-    pub codeword: Option<Vec<bool>>,
-    /// The committed payload; `None` on the presence rung, or when it was the caller's own.
-    pub payload: Option<[u8; 16]>,
+    pub(crate) codeword: Option<Vec<bool>>,
+    /// Groups whose slots are looked at.
+    pub(crate) groups: [bool; GROUPS],
+}
+
+impl Opened {
+    /// For one group, without a codeword on the payload rungs.
+    pub(crate) fn of_group(commitment: &Commitment, key: MarkKey, rung: Rung, group: usize) -> Opened {
+        let codeword = (rung == Rung::Presence).then(|| presence_codeword(&key));
+        let mut groups = [false; GROUPS];
+        groups[group] = true;
+        Opened { groups, codeword, ..Opened::whole(commitment, key, rung) }
+    }
+
+    fn whole(commitment: &Commitment, key: MarkKey, rung: Rung) -> Opened {
+        Opened {
+            mark_id: commitment.transcript.mark_id,
+            key,
+            rung,
+            base_digest: commitment.transcript.base_digest,
+            codeword_hash: commitment.codeword_hash,
+            codeword: None,
+            groups: [true; GROUPS],
+        }
+    }
+
+    /// Leaves out the slots of groups whose keys were disclosed, since others may have changed them on purpose.
+    pub fn without(mut self, disclosed: &[usize]) -> Opened {
+        disclosed.iter().filter(|&&group| group < GROUPS).for_each(|&group| self.groups[group] = false);
+        self
+    }
+
+    /// Root of the unmarked model, as committed. A base given to [`search`](crate::search) must have it.
+    pub fn base_digest(&self) -> [u8; 32] {
+        self.base_digest
+    }
+
+    /// Identifier of the mark.
+    pub fn mark_id(&self) -> [u8; 16] {
+        self.mark_id
+    }
+
+    /// The slots of the groups that are looked at.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
+        let per_group = self.rung.slots_per_group();
+        let groups = self.groups;
+        (0..self.rung.slots()).filter(move |slot| groups[slot / per_group])
+    }
 }
 
 impl Commitment {
     /// Commits to a mark before it is embedded. Returns the record with the codeword to embed. Without a payload of
-    /// the caller's, the payload is drawn from the transcript; on the presence rung there is none.
+    /// the caller's ([`Rung::payload_bytes`] long), the payload is drawn from the transcript; on the presence rung there
+    /// is none.
     pub fn new(
         key: &MarkKey,
         rung: Rung,
         alpha_nano: u64,
         base_digest: [u8; 32],
-        payload: Option<[u8; 16]>,
+        payload: Option<&[u8]>,
     ) -> (Commitment, Vec<bool>) {
         let transcript = Transcript {
             algorithm: Algorithm::new(rung, alpha_nano),
@@ -205,9 +273,10 @@ impl Commitment {
             recipient: key.recipient(),
             version: 1,
         };
-        let codeword = match rung {
-            Rung::Payload => payload::encode(&payload.unwrap_or_else(|| transcript.payload())),
-            Rung::Presence => presence_codeword(key),
+        let codeword = match (rung, payload) {
+            (Rung::Presence, _) => presence_codeword(key),
+            (_, Some(payload)) => rung.encode(payload),
+            (_, None) => rung.encode(&transcript.payload(rung)),
         };
         (Commitment { codeword_hash: codeword_hash(&codeword), transcript }, codeword)
     }
@@ -218,27 +287,33 @@ impl Commitment {
     /// A secret that does not belong to this record, or an algorithm that this version does not know.
     pub fn open(&self, secret: &MarkSecret) -> Result<Opened> {
         let transcript = &self.transcript;
-        let mark_id = || hex(&transcript.mark_id);
-        if transcript.version != 1 {
-            let what = format!("record version {}", transcript.version);
-            return Err(Error::UnknownAlgorithm { mark_id: mark_id(), what });
-        }
-        let rung = transcript.algorithm.rung().map_err(|what| Error::UnknownAlgorithm { mark_id: mark_id(), what })?;
+        let rung = self.rung()?;
         let key = MarkKey::derive(secret, transcript.owner_public_key, transcript.mark_id, transcript.recipient);
         if key.hash() != transcript.key_hash {
-            return Err(Error::KeyMismatch { mark_id: mark_id() });
+            return Err(Error::KeyMismatch { mark_id: self.mark_id_hex() });
         }
-        let payload = transcript.payload();
         let codeword = match rung {
-            Rung::Payload => payload::encode(&payload),
             Rung::Presence => presence_codeword(&key),
+            _ => rung.encode(&transcript.payload(rung)),
         };
         let known = codeword_hash(&codeword) == self.codeword_hash;
         if rung == Rung::Presence && !known {
-            return Err(Error::Record(format!("the codeword's hash of mark {} is not the key's", mark_id())));
+            let mark_id = self.mark_id_hex();
+            return Err(Error::Record(format!("the codeword's hash of mark {mark_id} is not the key's")));
         }
-        let payload = (rung == Rung::Payload && known).then_some(payload);
-        Ok(Opened { key, rung, codeword: known.then_some(codeword), payload })
+        Ok(Opened { codeword: known.then_some(codeword), ..Opened::whole(self, key, rung) })
+    }
+
+    /// What the mark can carry.
+    ///
+    /// # Errors
+    /// An algorithm or version that this version does not know.
+    pub fn rung(&self) -> Result<Rung> {
+        let unknown = |what| Error::UnknownAlgorithm { mark_id: self.mark_id_hex(), what };
+        if self.transcript.version != 1 {
+            return Err(unknown(format!("record version {}", self.transcript.version)));
+        }
+        self.transcript.algorithm.rung().map_err(unknown)
     }
 
     /// The record's canonical bytes: JSON without spaces, keys in alphabetical order. This is the file's content, and
@@ -292,22 +367,21 @@ pub(crate) mod hex_bytes {
     }
 
     pub fn parse<const N: usize>(text: &str) -> Option<[u8; N]> {
-        let digits = text.as_bytes();
-        if digits.len() != 2 * N {
+        if text.len() != 2 * N {
             return None;
         }
-        let mut bytes = [0; N];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for &digit in pair {
-                let value = match digit {
-                    b'0'..=b'9' => digit - b'0',
-                    b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return None,
-                };
-                *byte = *byte << 4 | value;
-            }
-        }
-        Some(bytes)
+        parse_vec(text)?.try_into().ok()
+    }
+
+    /// Bytes of any number.
+    pub fn parse_vec(text: &str) -> Option<Vec<u8>> {
+        let digit = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let pairs = text.as_bytes().chunks(2);
+        pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
     }
 
     use std::result::Result;
@@ -335,6 +409,15 @@ pub(crate) mod optional_hex_bytes {
     }
 }
 
+/// Any number of bytes as lower-case hex, or null.
+pub(crate) mod optional_hex {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        bytes.as_deref().map(hex).serialize(serializer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,14 +426,14 @@ mod tests {
         MarkSecret::from_bytes([1; 32])
     }
 
-    fn commit(rung: Rung, payload: Option<[u8; 16]>) -> Commitment {
+    fn commit(rung: Rung, payload: Option<&[u8]>) -> Commitment {
         let key = MarkKey::derive(&secret(), [2; 32], [3; 16], Some([4; 32]));
         Commitment::new(&key, rung, 2_130_000, [5; 32], payload).0
     }
 
     #[test]
     fn records_round_trip_and_are_canonical() {
-        for rung in [Rung::Payload, Rung::Presence] {
+        for rung in Rung::ALL {
             let record = commit(rung, None);
             let bytes = record.to_json_bytes();
             assert_eq!(Commitment::from_json_bytes(&bytes).unwrap(), record);
@@ -363,10 +446,11 @@ mod tests {
 
     #[test]
     fn records_with_anything_unknown_are_refused() {
-        let good = String::from_utf8(commit(Rung::Payload, None).to_json_bytes()).unwrap();
+        let good = String::from_utf8(commit(Rung::Full, None).to_json_bytes()).unwrap();
+        let slots = format!("\"slots\":{}", Rung::Full.slots());
         for (from, to) in [
             ("{\"codeword_hash\"", "{\"extra\":1,\"codeword_hash\""),
-            ("\"slots\":664", "\"slots\":664,\"slots\":664"),
+            (&*slots, &*format!("{slots},{slots}")),
             ("0303", "03G3"),
             ("0303", "0A03"),
             ("03030303\"", "030303\""),
@@ -375,7 +459,7 @@ mod tests {
             assert!(Commitment::from_json_bytes(good.replace(from, to).as_bytes()).is_err(), "{to}");
         }
         for (from, to) in [
-            ("\"slots\":664", "\"slots\":665"),
+            (&*slots, "\"slots\":665"),
             ("chacha8", "chacha20"),
             ("\"clip\":4", "\"clip\":5"),
             ("\"version\":1", "\"version\":2"),
@@ -387,27 +471,27 @@ mod tests {
 
     #[test]
     fn opening_needs_the_right_secret() {
-        let record = commit(Rung::Payload, None);
-        assert!(record.open(&secret()).unwrap().payload.is_some());
+        let record = commit(Rung::Full, None);
+        assert!(record.open(&secret()).unwrap().codeword.is_some());
         let stranger = MarkSecret::from_bytes([9; 32]);
         assert!(matches!(record.open(&stranger), Err(Error::KeyMismatch { .. })));
     }
 
     #[test]
     fn a_payload_of_the_caller_stays_unknown() {
-        let opened = commit(Rung::Payload, Some([7; 16])).open(&secret()).unwrap();
-        assert!(opened.payload.is_none() && opened.codeword.is_none());
+        let opened = commit(Rung::Full, Some(&[7; 16])).open(&secret()).unwrap();
+        assert!(opened.codeword.is_none());
         let opened = commit(Rung::Presence, None).open(&secret()).unwrap();
         let ones = opened.codeword.unwrap().iter().filter(|&&bit| bit).count();
-        assert!(opened.payload.is_none() && (96..160).contains(&ones), "{ones}");
+        assert!((96..160).contains(&ones), "{ones}");
     }
 
     #[test]
     fn any_changed_field_changes_the_payload() {
-        let record = commit(Rung::Payload, None);
+        let record = commit(Rung::Full, None);
         let mut other = record.clone();
         other.transcript.base_digest[0] ^= 1;
-        assert_ne!(record.transcript.payload(), other.transcript.payload());
-        assert!(other.open(&secret()).unwrap().payload.is_none());
+        assert_ne!(record.transcript.payload(Rung::Full), other.transcript.payload(Rung::Full));
+        assert!(other.open(&secret()).unwrap().codeword.is_none());
     }
 }

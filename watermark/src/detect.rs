@@ -1,29 +1,30 @@
 //! Detection: one pass over the weights, and exact odds for what it finds.
 //!
-//! Every record gives a codeword, fixed before the weights were known. Two statistics are named in advance: the **sign
-//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j| / √V_j,
-//! exactly, with integer weights. The better one decides, and the odds pay for both, for every record tried, and for
-//! all 2¹²⁸ payloads when the payload was the caller's own and had to be decoded first.
+//! **Blind**, on the suspect's weights alone. **Semi-blind** when the unmarked base is at hand: the host is removed,
+//! v_i = (w_i − base_i) · |base_i|, which matches the mark's own profile; weights that were pruned to zero are left
+//! out, each row is scaled by its own RMS, and each matrix is weighted by the inverse of its drift from the base, so
+//! that what was changed least counts most. None of this depends on the key, so the odds stay exact: given v, the
+//! chips are still fair coins. They are exact only for a base that was fixed without the key, so a base counts only
+//! for records that committed to its digest.
+//!
+//! The best statistic of the best band decides, and the odds pay for all of them, for every record tried, and for all
+//! payloads when the payload was the caller's own and had to be decoded first.
 
 use std::collections::BTreeMap;
 
+use candle_core::{DType, Tensor};
 use countermark_formats::Checkpoint;
 use serde::Serialize;
 
 use crate::carrier::TensorCarrier;
-use crate::commitment::{Commitment, Opened, Rung, codeword_hash, hex_bytes, optional_hex_bytes};
+use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
 use crate::embed::decibel;
 use crate::key::MarkSecret;
-use crate::ops::{self, SlotSums};
-use crate::payload::{self, Decoded};
+use crate::odds::{self, BandReport, Correlations, STATISTICS};
+use crate::ops;
 use crate::statistics::{self, THRESHOLD_LOG10_P};
-use crate::tensors::{Matrix, for_each_block, matrices};
+use crate::tensors::{Block, Matrix, Reader, by_role, for_each_block, matrices};
 use crate::{Error, Result};
-
-/// Statistics looked at, each of which the odds pay for.
-const STATISTICS: u64 = 2;
-/// Largest integer weight of the sign-flip test.
-const FLIP_LEVELS: f64 = 31.0;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -44,26 +45,26 @@ pub struct DetectReport {
     pub verdict: Verdict,
     /// log10 of a bound on the false-positive probability of the best record, all hypotheses paid for.
     pub log10_p: f64,
-    /// The limit for [`Verdict::Detected`]: 2⁻¹²⁸.
+    /// What [`DetectReport::log10_p`] has to reach for [`Verdict::Detected`].
     pub threshold_log10_p: f64,
-    /// Records tried × statistics looked at.
+    /// Statistics, bands and records tried.
     pub hypotheses: u64,
-    /// log10 of the hypotheses that the best record paid for, a search for its payload included.
+    /// log10 of everything paid for, searched payloads included.
     pub log10_hypotheses: f64,
-    /// Identifier of the best record.
+    /// The best record's mark.
     #[serde(with = "hex_bytes")]
     pub mark_id: [u8; 16],
-    /// The best record's payload as decoded from the weights, when its check passes.
-    #[serde(with = "optional_hex_bytes")]
-    pub payload: Option<[u8; 16]>,
-    /// Whether the payload decoded from the weights is the committed one; `None` on the presence rung.
+    /// The best record's payload, when one was decoded and its check passes.
+    #[serde(with = "optional_hex")]
+    pub payload: Option<Vec<u8>>,
+    /// Whether it is the committed one; `None` on the presence rung.
     pub payload_ok: Option<bool>,
     /// Weights looked at.
     pub weights: u64,
     /// NaN and infinite weights among them.
     pub non_finite: u64,
-    /// ‖model − base‖ / ‖base‖ over all matrix-shaped float tensors, in decibels, when a base was given; null in JSON
-    /// when nothing differs.
+    /// ‖model − base‖ / ‖base‖ over all matrices that both have, in decibels, when a base was given; null in JSON when
+    /// nothing differs.
     pub distortion_db: Option<f64>,
     /// Every record, in the order given.
     pub records: Vec<RecordReport>,
@@ -81,45 +82,42 @@ pub struct RecordReport {
     pub log10_p: f64,
     /// log10 of the hypotheses paid for.
     pub log10_hypotheses: f64,
-    /// Each statistic before anything is paid.
-    pub statistics: Vec<Statistic>,
-    /// Slots.
-    pub slots: u64,
-    /// Slots that lean to the committed side; one that leans nowhere does not count.
-    pub slots_agreeing: u64,
-    /// Σ b_j T_j / √Σ V_j: about standard normal without a mark.
-    pub z: f64,
-    /// Payload decoded from the weights, when its check passes.
-    #[serde(with = "optional_hex_bytes")]
-    pub payload: Option<[u8; 16]>,
+    /// `blind`, and `semi-blind` when the committed base was given; the best odds first.
+    pub bands: Vec<BandReport>,
+    /// Payload of the band with the better odds that decoded one.
+    #[serde(with = "optional_hex")]
+    pub payload: Option<Vec<u8>>,
     /// Whether it is the committed one; `None` on the presence rung.
     pub payload_ok: Option<bool>,
-    /// Whether the payload was the caller's own, so that all 2¹²⁸ are paid for.
+    /// Whether the payload was the caller's own, so that all payloads are paid for.
     pub payload_searched: bool,
 }
 
-/// A statistic and its bound, before anything is paid.
-#[derive(Clone, Debug, Serialize)]
-pub struct Statistic {
-    /// `sign-test` or `sign-flip`.
-    pub name: &'static str,
-    /// log10 of the bound.
-    pub log10_p: f64,
+impl RecordReport {
+    /// The band of that name.
+    pub fn band(&self, name: &str) -> Option<&BandReport> {
+        self.bands.iter().find(|band| band.name == name)
+    }
 }
 
-/// Bytes that [`detect`] works through: the last value that its progress function sees.
+/// The unmarked model that a mark was embedded into.
+#[derive(Clone, Copy)]
+pub struct Base<'a> {
+    /// Its weights.
+    pub model: &'a Checkpoint,
+    /// Its root, as a record commits to it. `None` leaves it to the caller to vouch for the base.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// Weights that [`search`] works through: the last value that its progress function sees.
 pub fn detect_work(model: &Checkpoint, base: Option<&Checkpoint>) -> u64 {
-    matrices(model).iter().filter(|matrix| matrix.marked || base.is_some()).map(Matrix::bytes).sum()
+    matrices(model).iter().filter(|matrix| matrix.marked || base.is_some()).map(Matrix::weights).sum()
 }
 
-/// Looks for the marks of these records, in one pass over the model.
-///
-/// With `base`, the unmarked model, the report also says how far the weights are from it. `progress` is told the bytes
-/// worked through so far, out of [`detect_work`]. The result does not depend on the number of threads.
+/// [`search`] for the owner, who has the secret and vouches that `base` is the model that was marked.
 ///
 /// # Errors
-/// No records, a secret that does not open one of them, an unknown algorithm, weights that cannot be read, or a base
-/// of other shapes. A model too small is no error but [`Verdict::TooSmall`].
+/// Those of [`search`] and of [`Commitment::open`].
 pub fn detect(
     model: &Checkpoint,
     secret: &MarkSecret,
@@ -127,21 +125,35 @@ pub fn detect(
     base: Option<&Checkpoint>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<DetectReport> {
-    if commitments.is_empty() {
+    let opened = commitments.iter().map(|commitment| commitment.open(secret)).collect::<Result<Vec<_>>>()?;
+    search(model, &opened, base.map(|model| Base { model, digest: None }), progress)
+}
+
+/// Looks for the marks of these records, in one pass over the model.
+///
+/// With a base, the unmarked model, the report also says how far the weights are from it, and looks at the difference
+/// for the records that committed to it. `progress` is told the weights worked through so far, out of
+/// [`detect_work`]. The result does not depend on the number of threads.
+///
+/// # Errors
+/// No records, weights that cannot be read, or a base that has nothing in common with the model. A model too small is
+/// no error but [`Verdict::TooSmall`].
+pub fn search(
+    model: &Checkpoint,
+    opened: &[Opened],
+    base: Option<Base<'_>>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<DetectReport> {
+    if opened.is_empty() {
         return Err(Error::NoRecords);
     }
-    let opened = commitments.iter().map(|commitment| commitment.open(secret)).collect::<Result<Vec<_>>>()?;
     let matrices = matrices(model);
-    let scan = scan(model, &matrices, &opened, base, progress)?;
+    let scan = Scan::over(model, &matrices, opened, base, progress)?;
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
-    let hypotheses = STATISTICS * commitments.len() as u64;
-    let records: Vec<RecordReport> = commitments
-        .iter()
-        .zip(&opened)
-        .zip(&scan.sums)
-        .map(|((commitment, opened), sums)| judge(commitment, opened, sums, hypotheses))
-        .collect();
+    let bands = scan.marks.iter().map(|mark| 1 + u64::from(mark.semi_blind.is_some())).sum::<u64>();
+    let records: Vec<RecordReport> =
+        opened.iter().zip(&scan.marks).map(|(opened, mark)| judge(opened, mark, STATISTICS * bands)).collect();
     let best = records.iter().min_by(|a, b| a.log10_p.total_cmp(&b.log10_p)).ok_or(Error::NoRecords)?;
     let verdict = match Rung::for_weights(weights) {
         None => Verdict::TooSmall,
@@ -152,149 +164,157 @@ pub fn detect(
         verdict,
         log10_p: best.log10_p,
         threshold_log10_p: THRESHOLD_LOG10_P,
-        hypotheses,
+        hypotheses: STATISTICS * bands,
         log10_hypotheses: best.log10_hypotheses,
         mark_id: best.mark_id,
-        payload: best.payload,
+        payload: best.payload.clone(),
         payload_ok: best.payload_ok,
         weights,
-        non_finite: scan.sums[0].non_finite as u64,
+        non_finite: scan.non_finite as u64,
         distortion_db: base.map(|_| decibel(scan.difference, scan.energy)),
         records,
     })
 }
 
+/// What one pass measures.
 struct Scan {
-    sums: Vec<SlotSums>,
+    marks: Vec<Measured>,
+    non_finite: i64,
     difference: f64,
     energy: f64,
 }
 
-fn scan(
-    model: &Checkpoint,
-    matrices: &[Matrix],
-    opened: &[Opened],
-    base: Option<&Checkpoint>,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Result<Scan> {
-    let sums = opened.iter().map(|opened| SlotSums::new(opened.rung.slots())).collect();
-    let mut scan = Scan { sums, difference: 0.0, energy: 0.0 };
-    let base_matrices: BTreeMap<&str, Matrix> = base.map(named_matrices).unwrap_or_default();
-    let mut done = 0;
-    for matrix in matrices.iter().filter(|matrix| matrix.marked || base.is_some()) {
-        let name = &model.tensors()[matrix.index].info.name;
-        if matrix.marked {
-            let carriers: Vec<TensorCarrier> = opened
-                .iter()
-                .map(|opened| TensorCarrier::new(&opened.key, name, opened.rung.slots_per_group()))
-                .collect();
-            for_each_block(model, matrix, |block| {
-                for (sums, carrier) in scan.sums.iter_mut().zip(&carriers) {
-                    sums.add(&ops::project(&block.tensor, carrier, block.first_row)?);
+/// What it measures for one record.
+struct Measured {
+    blind: Correlations,
+    semi_blind: Option<Correlations>,
+}
+
+impl Scan {
+    fn over(
+        model: &Checkpoint,
+        matrices: &[Matrix],
+        opened: &[Opened],
+        base: Option<Base<'_>>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Scan> {
+        let committed = |opened: &Opened| {
+            base.is_some_and(|base| base.digest.is_none_or(|digest| digest == opened.base_digest))
+        };
+        let measured = |opened: &Opened| Measured {
+            blind: Correlations::new(opened.rung.slots()),
+            semi_blind: committed(opened).then(|| Correlations::new(opened.rung.slots())),
+        };
+        let marks = opened.iter().map(measured).collect();
+        let mut scan = Scan { marks, non_finite: 0, difference: 0.0, energy: 0.0 };
+        let twins = base.map(|base| by_role(base.model)).unwrap_or_default();
+        let mut done = 0;
+        for matrix in matrices.iter().filter(|matrix| matrix.marked || base.is_some()) {
+            if matrix.marked {
+                scan.blind(model, matrix, opened)?;
+            }
+            if let Some(base) = base {
+                scan.semi_blind((model, matrix), base.model, &twins, opened)?;
+            }
+            done += matrix.weights();
+            progress(done);
+        }
+        if base.is_some() && scan.energy == 0.0 {
+            return Err(Error::BaseDiffers);
+        }
+        Ok(scan)
+    }
+
+    fn blind(&mut self, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
+        let carriers = carriers(matrix, opened);
+        for_each_block(model, matrix, false, |block| {
+            for (number, (mark, carrier)) in self.marks.iter_mut().zip(&carriers).enumerate() {
+                let sums = ops::project(&block.tensor, carrier, block.first_row)?;
+                mark.blind.add(&sums, 1.0);
+                self.non_finite += if number == 0 { sums.non_finite } else { 0 };
+            }
+            Ok(())
+        })
+    }
+
+    /// Compares a matrix with the base's of the same role and width, over the rows that both have.
+    fn semi_blind(
+        &mut self,
+        (model, matrix): (&Checkpoint, &Matrix),
+        base: &Checkpoint,
+        twins: &BTreeMap<String, Matrix>,
+        opened: &[Opened],
+    ) -> Result<()> {
+        let twin = twins.get(matrix.role()).filter(|twin| twin.stored.columns == matrix.stored.columns);
+        let Some(twin) = twin else { return Ok(()) };
+        let carriers = carriers(matrix, opened);
+        let mut reader = Reader::new(base, twin)?;
+        let (mut difference, mut energy) = (0.0, 0.0);
+        let mut sums: Vec<_> = opened.iter().map(|opened| ops::SlotSums::new(opened.rung.slots())).collect();
+        for_each_block(model, matrix, false, |Block { first_row, tensor, .. }| {
+            let rows = (tensor.dim(0)? as u64).min(twin.stored.rows.saturating_sub(first_row));
+            if rows == 0 {
+                return Ok(());
+            }
+            let suspect = tensor.narrow(0, 0, rows as usize)?.to_dtype(DType::F32)?;
+            let host = reader.values(first_row, rows)?.to_device(suspect.device())?;
+            let parts = ops::squared_difference(&suspect, &host)?;
+            difference += parts.0;
+            energy += parts.1;
+            if !matrix.marked || parts.0 == 0.0 {
+                return Ok(());
+            }
+            let residual = residual(&suspect, &host)?;
+            for ((sums, carrier), mark) in sums.iter_mut().zip(&carriers).zip(&self.marks) {
+                if mark.semi_blind.is_some() {
+                    sums.add(&ops::project(&residual, carrier, first_row)?);
                 }
-                Ok(())
-            })?;
+            }
+            Ok(())
+        })?;
+        self.difference += difference;
+        self.energy += energy;
+        let drift = (difference / energy).sqrt();
+        if drift > 0.0 && drift.is_finite() {
+            for (mark, sums) in self.marks.iter_mut().zip(&sums) {
+                if let Some(correlations) = &mut mark.semi_blind {
+                    correlations.add(sums, 1.0 / drift);
+                }
+            }
         }
-        if let Some(base) = base {
-            let twin = base_matrices
-                .get(name.as_str())
-                .filter(|twin| (twin.rows, twin.columns, twin.dtype) == (matrix.rows, matrix.columns, matrix.dtype));
-            let twin = twin.ok_or_else(|| Error::BaseDiffers { name: name.clone() })?;
-            for_each_block(model, matrix, |block| {
-                let base = read_rows(base, twin, block.first_row, &block.tensor)?;
-                let (difference, energy) = ops::squared_difference(&block.tensor, &base)?;
-                scan.difference += difference;
-                scan.energy += energy;
-                Ok(())
-            })?;
-        }
-        done += matrix.bytes();
-        progress(done);
+        Ok(())
     }
-    Ok(scan)
 }
 
-fn named_matrices(model: &Checkpoint) -> BTreeMap<&str, Matrix> {
-    matrices(model).into_iter().map(|matrix| (model.tensors()[matrix.index].info.name.as_str(), matrix)).collect()
+fn carriers(matrix: &Matrix, opened: &[Opened]) -> Vec<TensorCarrier> {
+    let carrier = |opened: &Opened| TensorCarrier::new(&opened.key, matrix.role(), opened.rung.slots_per_group());
+    opened.iter().map(carrier).collect()
 }
 
-/// The rows of the base that lie beside a block of the model.
-fn read_rows(
-    base: &Checkpoint,
-    twin: &Matrix,
-    first_row: u64,
-    like: &candle_core::Tensor,
-) -> Result<candle_core::Tensor> {
-    let row_bytes = twin.columns * twin.dtype.bits() / 8;
-    let rows = like.dims()[0] as u64;
-    let mut bytes = Vec::new();
-    base.read_range(twin.index, first_row * row_bytes..(first_row + rows) * row_bytes, &mut bytes)?;
-    Ok(candle_core::Tensor::from_raw_buffer(&bytes, like.dtype(), like.dims(), like.device())?)
+/// (w − base) · |base|, and 0 where w was pruned.
+fn residual(suspect: &Tensor, base: &Tensor) -> Result<Tensor> {
+    let kept = suspect.ne(&suspect.zeros_like()?)?.to_dtype(DType::F32)?;
+    Ok((((suspect - base)? * base.abs()?)? * kept)?)
 }
 
-/// Turns slot sums into odds.
-fn judge(commitment: &Commitment, opened: &Opened, sums: &SlotSums, hypotheses: u64) -> RecordReport {
-    let soft: Vec<f64> = (0..opened.rung.slots()).map(|slot| soft_value(sums, slot)).collect();
-    let decoded = (opened.rung == Rung::Payload).then(|| payload::decode(&soft));
-    let payload_ok = decoded.as_ref().map(|decoded| is_committed(decoded, commitment));
+/// Turns what was measured for a record into odds.
+fn judge(opened: &Opened, mark: &Measured, hypotheses: u64) -> RecordReport {
+    let mut bands = vec![odds::judge("blind", opened, &mark.blind)];
+    bands.extend(mark.semi_blind.as_ref().map(|correlations| odds::judge("semi-blind", opened, correlations)));
+    bands.sort_by(|a, b| a.log10_p().total_cmp(&b.log10_p()));
+
     let payload_searched = opened.codeword.is_none();
-    let codeword = opened.codeword.as_deref().or(decoded.as_ref().map(|decoded| &decoded.codeword[..]));
-    let codeword = codeword.unwrap_or_default();
-
-    let leanings: Vec<f64> = codeword.iter().zip(&soft).map(|(&bit, &y)| if bit { -y } else { y }).collect();
-    let slots_agreeing = leanings.iter().filter(|&&leaning| leaning > 0.0).count() as u64;
-    let statistics = vec![
-        Statistic { name: "sign-test", log10_p: statistics::sign_test(slots_agreeing, leanings.len() as u64) },
-        Statistic { name: "sign-flip", log10_p: sign_flip(&leanings) },
-    ];
-    let search = if payload_searched { -THRESHOLD_LOG10_P } else { 0.0 };
+    let search = if payload_searched { opened.rung.payload_bytes() as f64 * 8.0 * 2f64.log10() } else { 0.0 };
     let log10_hypotheses = (hypotheses as f64).log10() + search;
-    let best = statistics.iter().map(|statistic| statistic.log10_p).fold(0.0, f64::min);
+    let decoded = bands.iter().find(|band| band.payload.is_some());
     RecordReport {
-        mark_id: commitment.transcript.mark_id,
+        mark_id: opened.mark_id,
         rung: opened.rung,
-        log10_p: statistics::pay(best, log10_hypotheses),
+        log10_p: statistics::pay(bands[0].log10_p(), log10_hypotheses),
         log10_hypotheses,
-        statistics,
-        slots: leanings.len() as u64,
-        slots_agreeing,
-        z: total_z(codeword, sums),
-        payload: decoded.as_ref().filter(|decoded| decoded.crc_ok).map(|decoded| decoded.payload),
-        payload_ok,
+        payload: decoded.and_then(|band| band.payload.clone()),
+        payload_ok: decoded.map_or(bands[0].payload_ok, |band| band.payload_ok),
         payload_searched,
+        bands,
     }
-}
-
-/// T_j / √V_j; zero for a slot without energy.
-fn soft_value(sums: &SlotSums, slot: usize) -> f64 {
-    let energy = sums.energy(slot);
-    if energy > 0.0 { sums.correlation(slot) / energy.sqrt() } else { 0.0 }
-}
-
-fn is_committed(decoded: &Decoded, commitment: &Commitment) -> bool {
-    decoded.crc_ok && codeword_hash(&decoded.codeword) == commitment.codeword_hash
-}
-
-/// The sign-flip test with integer weights proportional to |T_j| / √V_j, which signs do not enter.
-fn sign_flip(leanings: &[f64]) -> f64 {
-    let largest = leanings.iter().fold(0.0, |largest: f64, leaning| largest.max(leaning.abs()));
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let weights: Vec<u32> =
-        leanings.iter().map(|leaning| (leaning.abs() / largest * FLIP_LEVELS).round() as u32).collect();
-    let score =
-        weights.iter().zip(leanings).map(|(&q, &leaning)| if leaning > 0.0 { i64::from(q) } else { -i64::from(q) });
-    let score = score.sum();
-    statistics::sign_flip_exact(&weights, score).unwrap_or_else(|| {
-        let weights: Vec<f64> = weights.iter().map(|&q| f64::from(q)).collect();
-        statistics::sign_flip_chernoff(&weights, score as f64)
-    })
-}
-
-fn total_z(codeword: &[bool], sums: &SlotSums) -> f64 {
-    let slots = 0..codeword.len();
-    let total: f64 = slots.clone().map(|slot| if codeword[slot] { -1.0 } else { 1.0 } * sums.correlation(slot)).sum();
-    let energy: f64 = slots.map(|slot| sums.energy(slot)).sum();
-    if energy > 0.0 { total / energy.sqrt() } else { 0.0 }
 }

@@ -14,15 +14,17 @@
 
 use std::collections::BTreeMap;
 
-use countermark_formats::{Checkpoint, Dtype};
+use candle_core::Tensor;
+use countermark_formats::{Checkpoint, CodeBlock, Edit};
 use serde::Serialize;
 
 use crate::carrier::TensorCarrier;
+use crate::codes;
 use crate::commitment::{Commitment, Rung};
 use crate::key::MarkKey;
 use crate::ops::{self, SlotSums};
-use crate::strength::{Host, Strength};
-use crate::tensors::{Matrix, for_each_block, markable_weights, matrices};
+use crate::strength::{Host, HostPart, Strength};
+use crate::tensors::{Block, Matrix, for_each_block, markable_weights, matrices};
 use crate::{Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
@@ -37,9 +39,9 @@ const ATTEMPTS: u32 = 100;
 pub struct EmbedOptions {
     /// How much the weights may change.
     pub strength: Strength,
-    /// 128 bits of the caller's own; otherwise the payload is drawn from the record's transcript, which gives better
-    /// odds, because the detector then knows it.
-    pub payload: Option<[u8; 16]>,
+    /// A payload of the caller's own, as long as the model's [`Rung::payload_bytes`]; otherwise it is drawn from the
+    /// record's transcript, which gives better odds, because the detector then knows it.
+    pub payload: Option<Vec<u8>>,
     /// Root of the unmarked model.
     pub base_digest: [u8; 32],
 }
@@ -55,9 +57,9 @@ pub struct EmbedReport {
     pub weights: u64,
     /// Weights in marked tensors, by dtype.
     pub weights_by_dtype: BTreeMap<String, u64>,
-    /// Number of marked tensors.
+    /// Number of marked matrices.
     pub tensors: usize,
-    /// ‖δ‖ / ‖W‖ over all matrix-shaped float tensors after the cast, in decibels.
+    /// ‖δ‖ / ‖W‖ over all matrices after the cast, in decibels.
     pub distortion_db: f64,
     /// The same over the marked tensors only.
     pub marked_distortion_db: f64,
@@ -71,19 +73,18 @@ pub struct EmbedReport {
     pub slots_reached: usize,
 }
 
-/// Bytes that [`embed`] works through: the last value that its progress function sees.
+/// Weights that [`embed`] works through: the last value that its progress function sees.
 pub fn embed_work(model: &Checkpoint) -> u64 {
     let matrices = matrices(model);
-    let marked: u64 = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::bytes).sum();
-    let all: u64 = matrices.iter().map(Matrix::bytes).sum();
-    let written: u64 = model.tensors().iter().map(|tensor| tensor.info.bytes()).sum();
-    all + TRIALS as u64 * marked + written
+    let marked: u64 = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
+    let all: u64 = matrices.iter().map(Matrix::weights).sum();
+    2 * all + TRIALS as u64 * marked
 }
 
 /// Embeds a mark.
 ///
 /// `write` receives every tensor of the model once, in the order of [`Checkpoint::tensors`]: its index and all its
-/// bytes, marked or unchanged. Nothing is written before the amplitudes stand. `progress` is told the bytes worked
+/// bytes, marked or unchanged. Nothing is written before the amplitudes stand. `progress` is told the weights worked
 /// through so far, out of [`embed_work`].
 ///
 /// # Errors
@@ -97,13 +98,13 @@ pub fn embed(
 ) -> Result<EmbedReport> {
     let weights = markable_weights(model);
     let rung = Rung::for_weights(weights).ok_or(Error::TooSmall { weights, minimum: Rung::LEAST_WEIGHTS })?;
-    if rung == Rung::Presence && options.payload.is_some() {
-        return Err(Error::NoRoomForPayload { weights, needed: Rung::PAYLOAD_WEIGHTS });
+    if let Some(payload) = options.payload.as_ref().filter(|payload| payload.len() != rung.payload_bytes()) {
+        return Err(Error::PayloadLength { weights, given: payload.len(), room: rung.payload_bytes() });
     }
     let mut embedder = Embedder { model, key, rung, matrices: matrices(model), progress, done: 0 };
 
-    let (host, energies) = embedder.survey()?;
-    let (targets, commitment, mut amplitudes) = aim(key, rung, options, host, energies)?;
+    let (host, parts) = embedder.survey()?;
+    let (targets, commitment, mut amplitudes) = aim(key, rung, options, host, parts)?;
     for _ in 0..TRIALS {
         let sums = embedder.trial(&amplitudes)?;
         targets.refine(&sums, &mut amplitudes);
@@ -112,7 +113,8 @@ pub fn embed(
 
     let mut weights_by_dtype = BTreeMap::new();
     for matrix in embedder.matrices.iter().filter(|matrix| matrix.marked) {
-        *weights_by_dtype.entry(matrix.dtype.to_string()).or_default() += matrix.weights();
+        let dtype = model.tensors()[matrix.stored.tensor].info.dtype;
+        *weights_by_dtype.entry(dtype.to_string()).or_default() += matrix.weights();
     }
     let reached = |share: f64| (0..rung.slots()).filter(|&slot| targets.reaches(&written.sums, slot, share)).count();
     Ok(EmbedReport {
@@ -137,14 +139,14 @@ fn aim(
     rung: Rung,
     options: &EmbedOptions,
     host: SlotSums,
-    energies: Vec<(Matrix, f64)>,
+    parts: Vec<HostPart>,
 ) -> Result<(Targets, Commitment, Vec<f32>)> {
-    let plan = plan(&host, energies)?;
+    let plan = plan(&host, parts)?;
     let mut alpha_nano = plan.alpha_nano(options.strength)?;
     let mut targets = Targets { alpha: 0.0, codeword: Vec::new(), host };
     let mut attempts = ATTEMPTS;
     loop {
-        let (commitment, codeword) = Commitment::new(key, rung, alpha_nano, options.base_digest, options.payload);
+        let (commitment, codeword) = Commitment::new(key, rung, alpha_nano, options.base_digest, options.payload.as_deref());
         targets.alpha = commitment.transcript.algorithm.alpha();
         targets.codeword = codeword;
         let mut amplitudes = vec![0.0; rung.slots()];
@@ -167,7 +169,7 @@ pub(crate) fn decibel(difference: f64, energy: f64) -> f64 {
 }
 
 /// What the strength depends on.
-fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
+fn plan(host: &SlotSums, parts: Vec<HostPart>) -> Result<Host> {
     let weights: i64 = host.count.iter().sum();
     if weights < Rung::LEAST_WEIGHTS as i64 {
         return Err(Error::NothingToMark);
@@ -175,21 +177,13 @@ fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
     let slots = host.count.len();
     let profile: f64 = (0..slots).map(|slot| host.profile(slot)).sum();
     let energy: f64 = (0..slots).map(|slot| host.energy(slot)).sum();
-    let mut by_dtype: BTreeMap<Dtype, f64> = BTreeMap::new();
-    let mut total_energy = 0.0;
-    for (matrix, energy) in energies {
-        total_energy += energy;
-        if matrix.marked {
-            *by_dtype.entry(matrix.dtype).or_default() += energy;
-        }
-    }
     Ok(Host {
         weights: weights as u64,
         slots,
         mean_profile: profile / weights as f64,
         mean_energy: energy / weights as f64,
-        energies: by_dtype.into_iter().collect(),
-        total_energy,
+        total_energy: parts.iter().map(|part| part.energy).sum(),
+        parts: parts.into_iter().filter(|part| part.marked).collect(),
     })
 }
 
@@ -247,32 +241,33 @@ struct Embedder<'a> {
 
 impl Embedder<'_> {
     fn carrier(&self, matrix: &Matrix) -> TensorCarrier {
-        TensorCarrier::new(self.key, &self.model.tensors()[matrix.index].info.name, self.rung.slots_per_group())
+        TensorCarrier::new(self.key, matrix.role(), self.rung.slots_per_group())
     }
 
-    fn advance(&mut self, bytes: u64) {
-        self.done += bytes;
+    fn advance(&mut self, weights: u64) {
+        self.done += weights;
         (self.progress)(self.done);
     }
 
-    /// Measures the unmarked host: slot sums over the marked tensors, Σ w² of every matrix.
-    fn survey(&mut self) -> Result<(SlotSums, Vec<(Matrix, f64)>)> {
+    /// Measures the unmarked host: slot sums over the marked matrices, Σ w² and steps of every matrix.
+    fn survey(&mut self) -> Result<(SlotSums, Vec<HostPart>)> {
         let mut sums = SlotSums::new(self.rung.slots());
-        let mut energies = Vec::with_capacity(self.matrices.len());
+        let mut parts = Vec::with_capacity(self.matrices.len());
         for matrix in self.matrices.clone() {
             let carrier = matrix.marked.then(|| self.carrier(&matrix));
-            let mut energy = 0.0;
-            for_each_block(self.model, &matrix, |block| {
+            let mut part = HostPart { marked: matrix.marked, grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
+            for_each_block(self.model, &matrix, matrix.marked, |block| {
                 if let Some(carrier) = &carrier {
                     sums.add(&ops::survey(&block.tensor, carrier, block.first_row)?);
                 }
-                energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                part.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                part.steps += block.codes.as_ref().map_or(0.0, steps);
                 Ok(())
             })?;
-            self.advance(matrix.bytes());
-            energies.push((matrix, energy));
+            self.advance(matrix.weights());
+            parts.push(part);
         }
-        Ok((sums, energies))
+        Ok((sums, parts))
     }
 
     /// Measures what the amplitudes so far come to after the cast.
@@ -280,11 +275,15 @@ impl Embedder<'_> {
         let mut sums = SlotSums::new(self.rung.slots());
         for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
             let carrier = self.carrier(matrix);
-            for_each_block(self.model, matrix, |block| {
-                sums.add(&ops::trial(&block.tensor, &carrier, block.first_row, amplitudes)?);
+            for_each_block(self.model, matrix, true, |block| {
+                let first_row = block.first_row;
+                sums.add(&match block.codes {
+                    None => ops::trial(&block.tensor, &carrier, first_row, amplitudes)?,
+                    Some(_) => ops::project(&mark(block, &carrier, amplitudes)?.tensor, &carrier, first_row)?,
+                });
                 Ok(())
             })?;
-            self.advance(matrix.bytes());
+            self.advance(matrix.weights());
         }
         Ok(sums)
     }
@@ -297,36 +296,58 @@ impl Embedder<'_> {
     ) -> Result<Written> {
         let sums = SlotSums::new(self.rung.slots());
         let mut written = Written { sums, difference: 0.0, energy: 0.0, marked_energy: 0.0 };
-        let matrices: BTreeMap<usize, Matrix> =
-            self.matrices.iter().map(|matrix| (matrix.index, matrix.clone())).collect();
-        let mut bytes = Vec::new();
         for (index, tensor) in self.model.tensors().iter().enumerate() {
-            match matrices.get(&index) {
-                Some(matrix) if matrix.marked => {
-                    let carrier = self.carrier(matrix);
-                    bytes.clear();
-                    for_each_block(self.model, matrix, |block| {
-                        let marked = ops::mark(&block.tensor, &carrier, block.first_row, amplitudes)?;
-                        written.sums.add(&ops::project(&marked, &carrier, block.first_row)?);
-                        let (difference, energy) = ops::squared_difference(&marked, &block.tensor)?;
-                        written.difference += difference;
-                        written.energy += energy;
-                        written.marked_energy += energy;
-                        ops::append_bytes(&marked, &mut bytes)
-                    })?;
-                }
-                Some(matrix) => {
-                    for_each_block(self.model, matrix, |block| {
-                        written.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
-                        Ok(())
-                    })?;
-                    self.model.read(index, &mut bytes)?;
-                }
-                None => self.model.read(index, &mut bytes)?,
+            let mut edit = self.model.edit(index)?;
+            for matrix in self.matrices.clone().iter().filter(|matrix| matrix.stored.tensor == index) {
+                let carrier = self.carrier(matrix);
+                for_each_block(self.model, matrix, matrix.marked, |host| {
+                    if !matrix.marked {
+                        written.energy += ops::squared_difference(&host.tensor, &host.tensor)?.1;
+                        return Ok(());
+                    }
+                    let unmarked = host.tensor.clone();
+                    let block = mark(host, &carrier, amplitudes)?;
+                    written.sums.add(&ops::project(&block.tensor, &carrier, block.first_row)?);
+                    let (difference, energy) = ops::squared_difference(&block.tensor, &unmarked)?;
+                    written.difference += difference;
+                    written.energy += energy;
+                    written.marked_energy += energy;
+                    put(&mut edit, matrix, &block)
+                })?;
+                self.advance(matrix.weights());
             }
-            write(index, &bytes).map_err(|source| Error::Write { name: tensor.info.name.clone(), source })?;
-            self.advance(tensor.info.bytes());
+            write(index, edit.bytes()).map_err(|source| Error::Write { name: tensor.info.name.clone(), source })?;
         }
         Ok(written)
     }
+}
+
+/// The block with the mark, values and codes.
+fn mark(block: Block, carrier: &TensorCarrier, amplitudes: &[f32]) -> Result<Block> {
+    let Block { first_row, tensor, codes } = block;
+    let Some(mut codes) = codes else {
+        return Ok(Block { first_row, tensor: ops::mark(&tensor, carrier, first_row, amplitudes)?, codes: None });
+    };
+    codes::mark(&mut codes, tensor.dim(1)?, carrier, first_row, amplitudes);
+    let tensor = Tensor::from_slice(&codes.value, tensor.shape(), tensor.device())?;
+    Ok(Block { first_row, tensor, codes: Some(codes) })
+}
+
+/// Puts a marked block into the stored bytes of its tensor.
+fn put(edit: &mut Edit, matrix: &Matrix, block: &Block) -> Result<()> {
+    let rows = block.first_row..block.first_row + block.tensor.dim(0)? as u64;
+    match &block.codes {
+        Some(codes) => edit.put_codes(&matrix.stored, rows, &codes.code)?,
+        None => {
+            let mut bytes = Vec::new();
+            ops::append_bytes(&block.tensor, &mut bytes)?;
+            edit.put_raw(&matrix.stored, rows, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Σ |w| u over the weights of a block with steps of u.
+fn steps(codes: &CodeBlock) -> f64 {
+    codes.value.iter().zip(&codes.up).map(|(value, step)| f64::from((value * step).abs())).sum()
 }

@@ -57,16 +57,18 @@ pub enum Error {
     #[error("a strength of {0} dB is outside -120 to -10: give the relative change of the weights in decibels, as -40")]
     Strength(f64),
 
-    /// A payload was given to a model that has no room for one.
+    /// A payload was given that this model cannot carry.
     #[error(
-        "a payload of 128 bits needs {needed} weights, but this model has {weights}: leave the payload out, and the \
-         mark will show presence only"
+        "a payload of {given} bytes was given, but {weights} weights carry {room}: give {room} bytes, or leave the \
+         payload out"
     )]
-    NoRoomForPayload {
+    PayloadLength {
         /// Weights that could carry.
         weights: u64,
-        /// What a payload needs.
-        needed: u64,
+        /// Bytes given.
+        given: usize,
+        /// Bytes that a model of this size carries.
+        room: usize,
     },
 
     /// Every weight is zero or not finite.
@@ -96,19 +98,17 @@ pub enum Error {
     #[error("not a commitment record: {0}; expected marks/<mark id>.json as `watermark embed` wrote it")]
     Record(String),
 
+    /// A disclosure does not hold together.
+    #[error("the disclosure {0}; ask the owner for one made by `watermark disclose`")]
+    Disclosure(String),
+
     /// Detection was asked for without any record.
     #[error("no commitment record given: detection needs the marks/<mark id>.json that embedding wrote beside the key")]
     NoRecords,
 
-    /// The base is not the unmarked form of this model.
-    #[error(
-        "tensor {name:?} differs in shape or dtype from the base, or is missing there: give the unmarked model that the \
-         mark was embedded into"
-    )]
-    BaseDiffers {
-        /// The tensor.
-        name: String,
-    },
+    /// The base has nothing in common with the model.
+    #[error("no matrix of the base has the role and width of one here: give the unmarked model that was marked")]
+    BaseDiffers,
 
     /// The marked weights could not be written.
     #[error("tensor {name:?}: cannot write the marked weights: {source}; free space or choose another folder")]

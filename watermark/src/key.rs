@@ -50,6 +50,7 @@ pub struct MarkKey {
     mark_id: [u8; 16],
     recipient: Option<[u8; 32]>,
     groups: [Zeroizing<[u8; 32]>; GROUPS],
+    group_hashes: [[u8; 32]; GROUPS],
     hash: [u8; 32],
 }
 
@@ -65,9 +66,22 @@ impl MarkKey {
         let recipient_field = recipient.as_ref().map_or(&[][..], |commitment| commitment);
         let root = derive(&root, "root", &[&owner_public_key, &mark_id, recipient_field]);
         let groups = std::array::from_fn(|group| expand(&root, "group", &[&[group as u8]]));
-        let hashes = groups.each_ref().map(|key| hash("group-key", &[&key[..]]));
-        let hash = hash("key", &hashes.each_ref().map(|hash| &hash[..]));
-        MarkKey { owner_public_key, mark_id, recipient, groups, hash }
+        let group_hashes = groups.each_ref().map(|key| group_hash(key));
+        let hash = key_hash(&group_hashes);
+        MarkKey { owner_public_key, mark_id, recipient, groups, group_hashes, hash }
+    }
+
+    /// A key of which only one group is known: the others are zeros, and their slots mean nothing.
+    pub(crate) fn of_group(
+        owner_public_key: [u8; 32],
+        mark_id: [u8; 16],
+        recipient: Option<[u8; 32]>,
+        (group, key): (usize, Zeroizing<[u8; 32]>),
+        group_hashes: [[u8; 32]; GROUPS],
+    ) -> MarkKey {
+        let mut groups: [Zeroizing<[u8; 32]>; GROUPS] = Default::default();
+        groups[group] = key;
+        MarkKey { owner_public_key, mark_id, recipient, groups, group_hashes, hash: key_hash(&group_hashes) }
     }
 
     /// The owner's Ed25519 public key.
@@ -90,6 +104,16 @@ impl MarkKey {
         self.hash
     }
 
+    /// The key of one group, for disclosing it.
+    pub(crate) fn group(&self, group: usize) -> &[u8; 32] {
+        &self.groups[group]
+    }
+
+    /// Hashes of the group keys, from which [`MarkKey::hash`] is made.
+    pub(crate) fn group_hashes(&self) -> [[u8; 32]; GROUPS] {
+        self.group_hashes
+    }
+
     /// A key for one purpose within a group.
     pub(crate) fn expand(&self, group: usize, purpose: &str, context: &[u8]) -> Zeroizing<[u8; 32]> {
         expand(&self.groups[group], purpose, &[context])
@@ -100,6 +124,15 @@ impl std::fmt::Debug for MarkKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MarkKey").field("mark_id", &hex(&self.mark_id)).finish_non_exhaustive()
     }
+}
+
+/// Hash of a group's key, as it enters the hash of the whole key.
+pub(crate) fn group_hash(key: &[u8; 32]) -> [u8; 32] {
+    hash("group-key", &[key])
+}
+
+fn key_hash(group_hashes: &[[u8; 32]; GROUPS]) -> [u8; 32] {
+    hash("key", &group_hashes.each_ref().map(|hash| &hash[..]))
 }
 
 /// Hides a recipient's name in a record: without the salt, names cannot be tried.

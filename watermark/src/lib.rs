@@ -34,13 +34,16 @@
 //! ```
 
 mod carrier;
+mod codes;
 mod commitment;
 mod detect;
+mod disclosure;
 mod drift;
 mod element;
 mod embed;
 mod error;
 mod key;
+mod odds;
 mod ops;
 pub mod payload;
 #[cfg(test)]
@@ -50,9 +53,11 @@ mod strength;
 pub mod tensors;
 
 pub use commitment::{Algorithm, Commitment, Opened, Rung, Transcript};
-pub use detect::{DetectReport, RecordReport, Statistic, Verdict, detect, detect_work};
+pub use detect::{Base, DetectReport, RecordReport, Verdict, detect, detect_work, search};
+pub use disclosure::Disclosure;
 pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
 pub use key::{GROUPS, MarkKey, MarkSecret, recipient_commitment};
+pub use odds::{BandReport, Statistic};
 pub use strength::Strength;

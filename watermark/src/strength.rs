@@ -5,7 +5,7 @@
 //! D² = E[a² + noise(a)], taken over t here, times the share of the energy that clipping leaves. Without cast and clipping
 //! this is K(c) n_c / (N μ²).
 
-use countermark_formats::Dtype;
+use countermark_formats::{Dtype, Grid};
 use serde::Serialize;
 
 use crate::statistics::normal_density;
@@ -14,18 +14,24 @@ use crate::{Error, Result};
 /// How much the weights may change.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
 pub enum Strength {
-    /// c = 0.6: the weakest slot keeps a margin of three and a half deviations under int4-like noise. A language model of
-    /// 135 million weights in BF16 was measured at 0.18 % ± 0.09 % more perplexity with it.
+    /// c = 1.25, at which a mark survives even being averaged half and half with the unmarked model; less when that
+    /// would change the weights by more than −40 dB, but not below c = 0.6, where the weakest slot still keeps a
+    /// margin of three and a half deviations under int4-like noise.
     #[default]
     Auto,
     /// At most this relative change of all matrix-shaped weights after the cast, in decibels, as −40.
     Decibel(f64),
 }
 
-/// c of [`Strength::Auto`].
-const AUTO: f64 = 0.6;
+/// c that [`Strength::Auto`] wants, and the least that it takes.
+const WANTED: f64 = 1.25;
+const LEAST: f64 = 0.6;
+/// Above this, [`Strength::Auto`] takes less than it wants.
+const MODEST_DB: f64 = -40.0;
 /// Above this, [`Strength::Auto`] refuses.
 const LIMIT_DB: f64 = -30.0;
+/// The same for codes, whose smallest possible change is a whole step: quantising to four bits was −16 dB already.
+const CODES_LIMIT_DB: f64 = -20.0;
 /// Largest c that is tried for a wish.
 const LARGEST: f64 = 64.0;
 
@@ -39,10 +45,32 @@ pub(crate) struct Host {
     pub mean_profile: f64,
     /// Mean of g² over them: 1, less what is clipped.
     pub mean_energy: f64,
-    /// Dtypes of the marked tensors with their Σ w².
-    pub energies: Vec<(Dtype, f64)>,
-    /// Σ w² over all matrix-shaped tensors.
+    /// The marked matrices.
+    pub parts: Vec<HostPart>,
+    /// Σ w² over all matrices.
     pub total_energy: f64,
+}
+
+/// One matrix of the host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostPart {
+    pub marked: bool,
+    pub grid: Grid,
+    /// Σ w².
+    pub energy: f64,
+    /// Σ |w| u over codes with steps of u.
+    pub steps: f64,
+}
+
+impl HostPart {
+    /// Mean square of the dithered cast's own noise, relative to w², for a relative change.
+    fn cast_noise(&self, change: f64) -> f64 {
+        match self.grid {
+            Grid::Float(dtype) => float_cast_noise(change, dtype),
+            // A change far below a step u moves a code with probability change·|w|/u, by u.
+            Grid::Codes => change.abs() * self.steps / self.energy.max(f64::MIN_POSITIVE),
+        }
+    }
 }
 
 impl Host {
@@ -50,11 +78,13 @@ impl Host {
     pub fn alpha_nano(&self, strength: Strength) -> Result<u64> {
         let c = match strength {
             Strength::Auto => {
-                let predicted_db = self.predicted_db(AUTO);
-                if predicted_db > LIMIT_DB {
-                    return Err(Error::TooStrong { predicted_db, limit_db: LIMIT_DB, weights: self.weights });
+                let predicted_db = self.predicted_db(LEAST);
+                let has_codes = self.parts.iter().any(|part| part.grid == Grid::Codes);
+                let limit_db = if has_codes { CODES_LIMIT_DB } else { LIMIT_DB };
+                if predicted_db > limit_db {
+                    return Err(Error::TooStrong { predicted_db, limit_db, weights: self.weights });
                 }
-                AUTO
+                self.strongest(MODEST_DB).clamp(LEAST, WANTED)
             }
             Strength::Decibel(wish) => self.solve(wish)?,
         };
@@ -71,12 +101,17 @@ impl Host {
             let suggested_db = self.predicted_db(0.4).ceil();
             return Err(Error::TooWeak { asked_db: wish, least_db, suggested_db, weights: self.weights });
         }
+        Ok(self.strongest(wish))
+    }
+
+    /// The largest c that stays within a distortion.
+    fn strongest(&self, wish: f64) -> f64 {
         let (mut low, mut high) = (0.0, LARGEST);
         for _ in 0..60 {
             let middle = (low + high) / 2.0;
             if self.predicted_db(middle) < wish { low = middle } else { high = middle }
         }
-        Ok(low)
+        low
     }
 
     /// Expected before the codeword is known.
@@ -95,13 +130,28 @@ impl Host {
         self.distortion_db(amplitudes.iter().map(|amplitude| (f64::from(amplitude.abs()), share)))
     }
 
+    /// The marked matrices with one entry for each float dtype and one for all codes.
+    fn merged_parts(&self) -> Vec<HostPart> {
+        let mut merged: Vec<HostPart> = Vec::new();
+        for part in &self.parts {
+            match merged.iter_mut().find(|other| other.grid == part.grid) {
+                Some(other) => {
+                    other.energy += part.energy;
+                    other.steps += part.steps;
+                }
+                None => merged.push(*part),
+            }
+        }
+        merged
+    }
+
     /// D for relative changes, each with the share of slots that have it.
     fn distortion_db(&self, changes: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
         let mut squared = 0.0;
-        for (dtype, energy) in &self.energies {
+        for part in self.merged_parts() {
             let mean: f64 =
-                changes.clone().map(|(change, share)| share * (change * change + cast_noise(change, *dtype))).sum();
-            squared += self.mean_energy * energy / self.total_energy * mean;
+                changes.clone().map(|(change, share)| share * (change * change + part.cast_noise(change))).sum();
+            squared += self.mean_energy * part.energy / self.total_energy * mean;
         }
         10.0 * squared.log10()
     }
@@ -117,7 +167,7 @@ fn k(c: f64) -> f64 {
 
 /// Mean square of the dithered cast's own noise, relative to w², for a relative change: u² f (1 − f) with the step u
 /// and the change's remainder f in steps, over significands that are log-uniform in [1, 2) and weighted by w².
-fn cast_noise(change: f64, dtype: Dtype) -> f64 {
+fn float_cast_noise(change: f64, dtype: Dtype) -> f64 {
     let step = match dtype {
         Dtype::Bf16 => 2f64.powi(-7),
         Dtype::F16 => 2f64.powi(-10),
@@ -138,7 +188,8 @@ mod tests {
     use super::*;
 
     fn host(weights: u64, slots: usize, dtype: Dtype) -> Host {
-        Host { weights, slots, mean_profile: 0.75, mean_energy: 1.0, energies: vec![(dtype, 1.0)], total_energy: 1.0 }
+        let part = HostPart { marked: true, grid: Grid::Float(dtype), energy: 1.0, steps: 0.0 };
+        Host { weights, slots, mean_profile: 0.75, mean_energy: 1.0, parts: vec![part], total_energy: 1.0 }
     }
 
     #[track_caller]

@@ -25,7 +25,7 @@ fn null(name: &str, change: impl FnOnce(&mut [f32])) {
     assert_eq!(report.verdict, Verdict::NotDetected, "{name}");
     for statistic in 0..2 {
         for x in [0.5f64, 0.1, 0.05, 0.01] {
-            let hits = report.records.iter().filter(|r| r.statistics[statistic].log10_p <= x.log10()).count() as f64;
+            let hits = report.records.iter().filter(|r| r.bands[0].statistics[statistic].log10_p <= x.log10()).count() as f64;
             let expected = x * KEYS as f64;
             let deviation = (expected * (1.0 - x)).sqrt();
             assert!(hits <= expected + 4.0 * deviation, "{name}, statistic {statistic}: {hits} of {KEYS} at {x}");
@@ -36,7 +36,7 @@ fn null(name: &str, change: impl FnOnce(&mut [f32])) {
         }
     }
     if name == "ordinary" {
-        let agreeing: Vec<f64> = report.records.iter().map(|record| record.slots_agreeing as f64).collect();
+        let agreeing: Vec<f64> = report.records.iter().map(|record| record.bands[0].slots_agreeing as f64).collect();
         let mean = agreeing.iter().sum::<f64>() / KEYS as f64;
         let variance = agreeing.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (KEYS - 1) as f64;
         assert!((mean - 128.0).abs() < 4.0 * (64.0f64 / KEYS as f64).sqrt(), "{mean}");

@@ -13,7 +13,8 @@ use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::Relation;
 use countermark::lineage::graph::render::Graph;
 use countermark::lineage::verdict::{State, Verdict};
-use countermark::mark::{self, DetectRequest, Detection, EmbedRequest};
+use countermark::detect::{self, DetectRequest, Detection};
+use countermark::mark::{self, EmbedRequest};
 use countermark::sign::{self, ParentRequest};
 use countermark::verify;
 use countermark_fixtures::{CARD, CONFIG, HELDOUT_TEXT, MODEL, TRAIN_TEXT, TUNE_TEXT, attack, lm, train};
@@ -218,7 +219,7 @@ impl Demo {
     }
 
     fn detect(&self, name: &str) -> Result<Detection> {
-        Ok(mark::detect(&DetectRequest::new(self.path(name), self.path("keys/owner.mark.key")), &Bar::new())?)
+        Ok(detect::detect(&DetectRequest::new(self.path(name), self.path("keys/owner.mark.key")), &Bar::new())?)
     }
 
     fn show(&self, what: &str, verdict: &Verdict, expected: State) -> Result<()> {

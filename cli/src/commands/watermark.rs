@@ -1,9 +1,11 @@
-//! `watermark embed` and `watermark detect`.
+//! `watermark embed`, `detect`, `trace`, `disclose` and `attack`.
 
-use countermark::mark::{self, DetectRequest, EmbedRequest};
+use countermark::detect::{self, DetectRequest, With};
+use countermark::disclose;
+use countermark::mark::{self, EmbedRequest};
 use countermark::watermark::{Strength, Verdict};
 
-use crate::args::{Detect, Embed, Format, Watermark};
+use crate::args::{Detect, Disclose, Embed, Format, Trace, Watermark};
 use crate::bar::Bar;
 use crate::print::{self, BOLD, RESET, Result};
 
@@ -11,6 +13,8 @@ pub fn run(args: Watermark) -> Result<u8> {
     match args {
         Watermark::Embed(args) => embed(args),
         Watermark::Detect(args) => detect(args),
+        Watermark::Trace(args) => trace(args),
+        Watermark::Disclose(args) => disclose(args),
     }
 }
 
@@ -45,18 +49,24 @@ fn embed(args: Embed) -> Result<u8> {
     Ok(0)
 }
 
-fn payload(text: &str) -> std::result::Result<[u8; 16], String> {
-    let digits: Option<Vec<u8>> =
-        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
-    digits
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| format!("--payload {text:?} is not 32 hexadecimal digits\nhelp: a payload has 16 bytes"))
+fn payload(text: &str) -> std::result::Result<Vec<u8>, String> {
+    let byte = |pair: &[u8]| match pair {
+        [_, _] => u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok(),
+        _ => None,
+    };
+    let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(byte).collect();
+    bytes.ok_or_else(|| format!("--payload {text:?} is not hexadecimal\nhelp: write 32 digits, two for each byte"))
 }
 
 fn detect(args: Detect) -> Result<u8> {
-    let request = DetectRequest { model: args.model, key: args.key, commitment: args.commitment, base: args.base };
+    let with = match (args.key, args.disclosure) {
+        (Some(key), _) => With::Key { key, commitment: args.commitment },
+        (None, Some(disclosure)) => With::Disclosure(disclosure),
+        (None, None) => return Err("give --key or --disclosure".into()),
+    };
+    let request = DetectRequest { model: args.model, with, base: args.base };
     let bar = Bar::new();
-    let detection = mark::detect(&request, &bar)?;
+    let detection = detect::detect(&request, &bar)?;
     drop(bar);
     let report = &detection.report;
     let (word, code) = match report.verdict {
@@ -71,6 +81,11 @@ fn detect(args: Detect) -> Result<u8> {
     print::line(format_args!("{BOLD}{word}{RESET} in {}", request.model.display()))?;
     let odds = format!("log10 p = {:.2}, needs {:.2}", report.log10_p, report.threshold_log10_p);
     print::line(format_args!("odds        {odds}, after paying for {} hypotheses", report.hypotheses))?;
+    if let Some(best) = report.records.iter().find(|record| record.mark_id == report.mark_id) {
+        for band in &best.bands {
+            print::line(format_args!("{:11} {}", band.name, band_line(band)))?;
+        }
+    }
     print::line(format_args!("weights     {}", report.weights))?;
     if let Some(payload) = &report.payload {
         let check = if report.payload_ok == Some(true) { "as committed" } else { "not the committed one" };
@@ -84,8 +99,56 @@ fn detect(args: Detect) -> Result<u8> {
     if let Some(distortion) = report.distortion_db {
         print::line(format_args!("distortion  {distortion:.2} dB against the base"))?;
     }
+    if detection.base_is_committed == Some(false) {
+        eprintln!("help: the mark's record names another base, so the difference to this one says nothing about it");
+    }
     if report.verdict == Verdict::NotDetected {
         eprintln!("help: a missing detection proves nothing");
     }
     Ok(code)
+}
+
+fn band_line(band: &countermark::watermark::BandReport) -> String {
+    let tests: Vec<String> =
+        band.statistics.iter().map(|statistic| format!("{} {:.2}", statistic.name, statistic.log10_p)).collect();
+    format!("{} of {} slots agree; {}", band.slots_agreeing, band.slots, tests.join(", "))
+}
+
+fn trace(args: Trace) -> Result<u8> {
+    let with = With::Key { key: args.key, commitment: None };
+    let request = DetectRequest { model: args.model, with, base: args.base };
+    let bar = Bar::new();
+    let trace = detect::trace(&request, &bar)?;
+    drop(bar);
+    let code = u8::from(trace.leaked.is_empty());
+    if args.format == Format::Json {
+        print::json(&trace)?;
+        return Ok(code);
+    }
+    let names: Vec<&str> = trace.leaked.iter().map(|copy| &*copy.recipient).collect();
+    match names.as_slice() {
+        [] => print::line(format_args!("{BOLD}no copy found{RESET} in {}", request.model.display()))?,
+        names => print::line(format_args!("{BOLD}copy of {}{RESET}", names.join(" and ")))?,
+    }
+    let tried = trace.copies.len();
+    print::line(format_args!("needs {:.2} after paying for {tried} copies", trace.threshold_log10_p))?;
+    for copy in &trace.copies {
+        print::line(format_args!("{:>10.2}  {}", copy.log10_p, copy.recipient))?;
+    }
+    Ok(code)
+}
+
+fn disclose(args: Disclose) -> Result<u8> {
+    let request = disclose::Request {
+        key: args.key,
+        commitment: args.commitment,
+        group: args.group,
+        payload: args.payload.as_deref().map(payload).transpose()?,
+        out: args.out,
+    };
+    disclose::disclose(&request)?;
+    print::line(format_args!("disclosed   group {} in {}", request.group, request.out.display()))?;
+    eprintln!("next: countermark watermark detect MODEL --disclosure {}", request.out.display());
+    eprintln!("help: whoever holds it can erase that group's slots, so your own searches leave it out from now on");
+    Ok(0)
 }

@@ -84,10 +84,10 @@ impl Artifact {
         Ok(Measured { root, listing, card, manifest_asset })
     }
 
-    /// The safetensors files as one model, or `None` when there are none.
+    /// The weights as one model, or `None` when there are none: the safetensors files, or else the GGUF files.
     ///
     /// # Errors
-    /// [`Error::Input`] when a safetensors file is malformed.
+    /// [`Error::Input`] when one of them is malformed.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
         let shards: Vec<_> =
             self.shards().map(|(path, source)| (path.clone(), Box::new(source.clone()) as Box<_>)).collect();
@@ -100,7 +100,7 @@ impl Artifact {
         Ok(Some(model))
     }
 
-    /// Digests of all tensors, or `None` when there is no safetensors file.
+    /// Digests of all tensors, or `None` when there are no weights.
     ///
     /// # Errors
     /// As [`Artifact::checkpoint`], and [`Error::Io`].
@@ -110,8 +110,11 @@ impl Artifact {
         checkpoint::tensors(&model, &shards, progress).map(Some)
     }
 
+    /// A folder with both formats holds one model twice: the safetensors files speak for it.
     fn shards(&self) -> impl Iterator<Item = &(String, Arc<dyn ReadAt>)> {
-        self.files.iter().filter(|(path, _)| path.ends_with(".safetensors"))
+        let of = |ending| move |(path, _): &&(String, Arc<dyn ReadAt>)| path.ends_with(ending);
+        let ending = if self.files.iter().any(|file| of(".safetensors")(&file)) { ".safetensors" } else { ".gguf" };
+        self.files.iter().filter(of(ending))
     }
 }
 

@@ -1,0 +1,132 @@
+//! From slot correlations to odds.
+//!
+//! Every record gives a codeword, fixed before the weights were known. Two statistics are named in advance: the **sign
+//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j| / √V_j,
+//! exactly, with integer weights. Both see only the slots of the groups that are looked at.
+
+use serde::Serialize;
+
+use crate::commitment::{Opened, codeword_hash, optional_hex};
+use crate::ops::SlotSums;
+use crate::statistics;
+
+/// Statistics looked at in each band, each of which the odds pay for.
+pub(crate) const STATISTICS: u64 = 2;
+/// Largest integer weight of the sign-flip test.
+const FLIP_LEVELS: f64 = 31.0;
+
+/// T_j and V_j of every slot.
+pub(crate) struct Correlations {
+    sums: Vec<f64>,
+    energies: Vec<f64>,
+}
+
+impl Correlations {
+    pub fn new(slots: usize) -> Correlations {
+        Correlations { sums: vec![0.0; slots], energies: vec![0.0; slots] }
+    }
+
+    /// Adds slot sums with a weight that the chips do not enter.
+    pub fn add(&mut self, other: &SlotSums, weight: f64) {
+        for slot in 0..self.sums.len() {
+            self.sums[slot] += weight * other.correlation(slot);
+            self.energies[slot] += weight * weight * other.energy(slot);
+        }
+    }
+
+    /// T_j / √V_j; zero for a slot without energy.
+    fn soft(&self, slot: usize) -> f64 {
+        let energy = self.energies[slot];
+        if energy > 0.0 { self.sums[slot] / energy.sqrt() } else { 0.0 }
+    }
+
+    /// Σ b_j T_j / √Σ V_j over some slots.
+    fn z(&self, codeword: &[bool], slots: impl Iterator<Item = usize>) -> f64 {
+        let (mut total, mut energy) = (0.0, 0.0);
+        for slot in slots {
+            total += if codeword[slot] { -self.sums[slot] } else { self.sums[slot] };
+            energy += self.energies[slot];
+        }
+        if energy > 0.0 { total / energy.sqrt() } else { 0.0 }
+    }
+}
+
+/// What one band says about one record.
+#[derive(Clone, Debug, Serialize)]
+pub struct BandReport {
+    /// `blind`, or `semi-blind` for the difference to the base.
+    pub name: &'static str,
+    /// Each statistic before anything is paid.
+    pub statistics: Vec<Statistic>,
+    /// Slots looked at.
+    pub slots: u64,
+    /// Slots that lean to the committed side; one that leans nowhere does not count.
+    pub slots_agreeing: u64,
+    /// Σ b_j T_j / √Σ V_j: about standard normal without a mark.
+    pub z: f64,
+    /// Payload decoded from the weights, when its check passes.
+    #[serde(with = "optional_hex")]
+    pub payload: Option<Vec<u8>>,
+    /// Whether it is the committed one; `None` on the presence rung.
+    pub payload_ok: Option<bool>,
+}
+
+impl BandReport {
+    /// The best statistic's bound, before anything is paid.
+    pub(crate) fn log10_p(&self) -> f64 {
+        self.statistics.iter().map(|statistic| statistic.log10_p).fold(0.0, f64::min)
+    }
+}
+
+/// A statistic and its bound, before anything is paid.
+#[derive(Clone, Debug, Serialize)]
+pub struct Statistic {
+    /// `sign-test` or `sign-flip`.
+    pub name: &'static str,
+    /// log10 of the bound.
+    pub log10_p: f64,
+}
+
+/// Compares what a band measured with the record.
+pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlations) -> BandReport {
+    let mut soft = vec![0.0; opened.rung.slots()];
+    opened.slots().for_each(|slot| soft[slot] = correlations.soft(slot));
+    let decoded = opened.rung.payload_code().map(|code| code.decode(&soft));
+    let payload_ok =
+        decoded.as_ref().map(|decoded| decoded.crc_ok && codeword_hash(&decoded.codeword) == opened.codeword_hash);
+    let codeword = opened.codeword.as_deref().or(decoded.as_ref().map(|decoded| &decoded.codeword[..]));
+    let codeword = codeword.unwrap_or_default();
+
+    let leanings: Vec<f64> =
+        opened.slots().map(|slot| if codeword[slot] { -soft[slot] } else { soft[slot] }).collect();
+    let slots_agreeing = leanings.iter().filter(|&&leaning| leaning > 0.0).count() as u64;
+    BandReport {
+        name,
+        statistics: vec![
+            Statistic { name: "sign-test", log10_p: statistics::sign_test(slots_agreeing, leanings.len() as u64) },
+            Statistic { name: "sign-flip", log10_p: sign_flip(&leanings) },
+        ],
+        slots: leanings.len() as u64,
+        slots_agreeing,
+        z: correlations.z(codeword, opened.slots()),
+        payload: decoded.filter(|decoded| decoded.crc_ok).map(|decoded| decoded.payload),
+        payload_ok,
+    }
+}
+
+/// The sign-flip test with integer weights proportional to |T_j| / √V_j, which signs do not enter.
+fn sign_flip(leanings: &[f64]) -> f64 {
+    let largest = leanings.iter().fold(0.0, |largest: f64, leaning| largest.max(leaning.abs()));
+    if largest == 0.0 {
+        return 0.0;
+    }
+    let weights: Vec<u32> =
+        leanings.iter().map(|leaning| (leaning.abs() / largest * FLIP_LEVELS).round() as u32).collect();
+    let score =
+        weights.iter().zip(leanings).map(|(&q, &leaning)| if leaning > 0.0 { i64::from(q) } else { -i64::from(q) });
+    let score = score.sum();
+    statistics::sign_flip_exact(&weights, score).unwrap_or_else(|| {
+        let weights: Vec<f64> = weights.iter().map(|&q| f64::from(q)).collect();
+        statistics::sign_flip_chernoff(&weights, score as f64)
+    })
+}
