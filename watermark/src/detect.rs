@@ -1,8 +1,8 @@
 //! Detection: one pass over the weights, and exact odds for what it finds.
 //!
 //! Every record gives a codeword, fixed before the weights were known. Two statistics are named in advance: the **sign
-//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j| / √V_j,
-//! exactly, with integer weights. The better one decides, and the odds pay for both, for every record tried, and for
+//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j|, exactly,
+//! with integer weights. The better one decides, and the odds pay for both, for every record tried, and for
 //! all 2¹²⁸ payloads when the payload was the caller's own and had to be decoded first.
 
 use std::collections::BTreeMap;
@@ -234,7 +234,7 @@ fn read_rows(
 
 /// Turns slot sums into odds.
 fn judge(commitment: &Commitment, opened: &Opened, sums: &SlotSums, hypotheses: u64) -> RecordReport {
-    let soft: Vec<f64> = (0..opened.rung.slots()).map(|slot| soft_value(sums, slot)).collect();
+    let soft: Vec<f64> = (0..opened.rung.slots()).map(|slot| sums.correlation(slot)).collect();
     let decoded = (opened.rung == Rung::Payload).then(|| payload::decode(&soft));
     let payload_ok = decoded.as_ref().map(|decoded| is_committed(decoded, commitment));
     let payload_searched = opened.codeword.is_none();
@@ -265,17 +265,11 @@ fn judge(commitment: &Commitment, opened: &Opened, sums: &SlotSums, hypotheses: 
     }
 }
 
-/// T_j / √V_j; zero for a slot without energy.
-fn soft_value(sums: &SlotSums, slot: usize) -> f64 {
-    let energy = sums.energy(slot);
-    if energy > 0.0 { sums.correlation(slot) / energy.sqrt() } else { 0.0 }
-}
-
 fn is_committed(decoded: &Decoded, commitment: &Commitment) -> bool {
     decoded.crc_ok && codeword_hash(&decoded.codeword) == commitment.codeword_hash
 }
 
-/// The sign-flip test with integer weights proportional to |T_j| / √V_j, which signs do not enter.
+/// The sign-flip test with integer weights proportional to |T_j|, which signs do not enter.
 fn sign_flip(leanings: &[f64]) -> f64 {
     let largest = leanings.iter().fold(0.0, |largest: f64, leaning| largest.max(leaning.abs()));
     if largest == 0.0 {
@@ -293,8 +287,8 @@ fn sign_flip(leanings: &[f64]) -> f64 {
 }
 
 fn total_z(codeword: &[bool], sums: &SlotSums) -> f64 {
-    let slots = 0..codeword.len();
-    let total: f64 = slots.clone().map(|slot| if codeword[slot] { -1.0 } else { 1.0 } * sums.correlation(slot)).sum();
-    let energy: f64 = slots.map(|slot| sums.energy(slot)).sum();
+    let leaning = |slot: usize| if codeword[slot] { -1.0 } else { 1.0 } * sums.correlation(slot);
+    let total: f64 = (0..codeword.len()).map(leaning).sum();
+    let energy = sums.energy();
     if energy > 0.0 { total / energy.sqrt() } else { 0.0 }
 }

@@ -174,7 +174,6 @@ fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
     }
     let slots = host.count.len();
     let profile: f64 = (0..slots).map(|slot| host.profile(slot)).sum();
-    let energy: f64 = (0..slots).map(|slot| host.energy(slot)).sum();
     let mut by_dtype: BTreeMap<Dtype, f64> = BTreeMap::new();
     let mut total_energy = 0.0;
     for (matrix, energy) in energies {
@@ -187,7 +186,7 @@ fn plan(host: &SlotSums, energies: Vec<(Matrix, f64)>) -> Result<Host> {
         weights: weights as u64,
         slots,
         mean_profile: profile / weights as f64,
-        mean_energy: energy / weights as f64,
+        mean_energy: host.energy() / weights as f64,
         energies: by_dtype.into_iter().collect(),
         total_energy,
     })
