@@ -176,12 +176,11 @@ fn plan(host: &SlotSums, parts: Vec<HostPart>) -> Result<Host> {
     }
     let slots = host.count.len();
     let profile: f64 = (0..slots).map(|slot| host.profile(slot)).sum();
-    let energy: f64 = (0..slots).map(|slot| host.energy(slot)).sum();
     Ok(Host {
         weights: weights as u64,
         slots,
         mean_profile: profile / weights as f64,
-        mean_energy: energy / weights as f64,
+        mean_energy: host.energy() / weights as f64,
         total_energy: parts.iter().map(|part| part.energy).sum(),
         parts: parts.into_iter().filter(|part| part.marked).collect(),
     })

@@ -1,8 +1,8 @@
 //! From slot correlations to odds.
 //!
 //! Every record gives a codeword, fixed before the weights were known. Two statistics are named in advance: the **sign
-//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j| / √V_j,
-//! exactly, with integer weights. Both see only the slots of the groups that are looked at.
+//! test** counts the slots that lean to their committed side, and the **sign-flip test** weighs them by |T_j|, exactly,
+//! with integer weights. Both see only the slots of the groups that are looked at.
 
 use serde::Serialize;
 
@@ -15,38 +15,30 @@ pub(crate) const STATISTICS: u64 = 2;
 /// Largest integer weight of the sign-flip test.
 const FLIP_LEVELS: f64 = 31.0;
 
-/// T_j and V_j of every slot.
+/// T_j of every slot, and Σ V_j.
 pub(crate) struct Correlations {
     sums: Vec<f64>,
-    energies: Vec<f64>,
+    energy: f64,
 }
 
 impl Correlations {
     pub fn new(slots: usize) -> Correlations {
-        Correlations { sums: vec![0.0; slots], energies: vec![0.0; slots] }
+        Correlations { sums: vec![0.0; slots], energy: 0.0 }
     }
 
     /// Adds slot sums with a weight that the chips do not enter.
     pub fn add(&mut self, other: &SlotSums, weight: f64) {
-        for slot in 0..self.sums.len() {
-            self.sums[slot] += weight * other.correlation(slot);
-            self.energies[slot] += weight * weight * other.energy(slot);
+        for (slot, sum) in self.sums.iter_mut().enumerate() {
+            *sum += weight * other.correlation(slot);
         }
+        self.energy += weight * weight * other.energy();
     }
 
-    /// T_j / √V_j; zero for a slot without energy.
-    fn soft(&self, slot: usize) -> f64 {
-        let energy = self.energies[slot];
-        if energy > 0.0 { self.sums[slot] / energy.sqrt() } else { 0.0 }
-    }
-
-    /// Σ b_j T_j / √Σ V_j over some slots.
-    fn z(&self, codeword: &[bool], slots: impl Iterator<Item = usize>) -> f64 {
-        let (mut total, mut energy) = (0.0, 0.0);
-        for slot in slots {
-            total += if codeword[slot] { -self.sums[slot] } else { self.sums[slot] };
-            energy += self.energies[slot];
-        }
+    /// Σ b_j T_j / √Σ V_j over the slots looked at; every slot has the same share of the energy, but for chance.
+    fn z(&self, codeword: &[bool], opened: &Opened) -> f64 {
+        let leaning = |slot: usize| if codeword[slot] { -self.sums[slot] } else { self.sums[slot] };
+        let total: f64 = opened.slots().map(leaning).sum();
+        let energy = self.energy * opened.slots().count() as f64 / self.sums.len() as f64;
         if energy > 0.0 { total / energy.sqrt() } else { 0.0 }
     }
 }
@@ -90,7 +82,7 @@ pub struct Statistic {
 /// Compares what a band measured with the record.
 pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlations) -> BandReport {
     let mut soft = vec![0.0; opened.rung.slots()];
-    opened.slots().for_each(|slot| soft[slot] = correlations.soft(slot));
+    opened.slots().for_each(|slot| soft[slot] = correlations.sums[slot]);
     let decoded = opened.rung.payload_code().map(|code| code.decode(&soft));
     let payload_ok =
         decoded.as_ref().map(|decoded| decoded.crc_ok && codeword_hash(&decoded.codeword) == opened.codeword_hash);
@@ -108,13 +100,13 @@ pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlat
         ],
         slots: leanings.len() as u64,
         slots_agreeing,
-        z: correlations.z(codeword, opened.slots()),
+        z: correlations.z(codeword, opened),
         payload: decoded.filter(|decoded| decoded.crc_ok).map(|decoded| decoded.payload),
         payload_ok,
     }
 }
 
-/// The sign-flip test with integer weights proportional to |T_j| / √V_j, which signs do not enter.
+/// The sign-flip test with integer weights proportional to |T_j|, which signs do not enter.
 fn sign_flip(leanings: &[f64]) -> f64 {
     let largest = leanings.iter().fold(0.0, |largest: f64, leaning| largest.max(leaning.abs()));
     if largest == 0.0 {

@@ -16,7 +16,6 @@ use crate::tensors::{Matrix, matrices};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub correlation: i64,
-    pub energy: i64,
     pub profile: i64,
     pub count: i64,
 }
@@ -89,6 +88,35 @@ pub fn slot_sums(model: &Checkpoint, key: &MarkKey, slots: usize) -> Vec<Sums> {
     sums
 }
 
+/// Σ g² over all marked tensors, in fixed point.
+pub fn energy(model: &Checkpoint) -> i64 {
+    let chunk_energy = |chunk: &[f32]| {
+        let mut lanes = [0.0f32; 32];
+        for (column, g) in chunk.iter().enumerate() {
+            lanes[column % 32] += g * g;
+        }
+        (halved(lanes, |a, b| a + b) * 262144.0) as i64
+    };
+    let mut energy = 0;
+    for carried in load(model) {
+        for row in 0..carried.matrix.rows {
+            let scaled = carried.scaled_row(row).unwrap_or_default();
+            energy += scaled.chunks(512).map(chunk_energy).sum::<i64>();
+        }
+    }
+    energy
+}
+
+/// Adds the second half of the lanes to the first, until one is left.
+fn halved<T: Copy>(lanes: [T; 32], add: impl Fn(T, T) -> T) -> T {
+    let mut lanes = lanes.to_vec();
+    while lanes.len() > 1 {
+        let second = lanes.split_off(lanes.len() / 2);
+        lanes = lanes.iter().zip(second).map(|(&a, b)| add(a, b)).collect();
+    }
+    lanes[0]
+}
+
 /// Embeds the mark of a record whose codeword is known. Returns the bytes of every tensor.
 pub fn embed(model: &Checkpoint, key: &MarkKey, commitment: &Commitment, codeword: &[bool]) -> Vec<Vec<u8>> {
     let host = slot_sums(model, key, codeword.len());
@@ -145,7 +173,6 @@ impl Carried {
             for (column, g) in scaled.into_iter().enumerate() {
                 let sum = &mut sums[self.slot(key, sums.len(), row, column as u64)];
                 sum.correlation += self.chip(key, row, column as u64) * (g * 1048576.0).round_ties_even() as i64;
-                sum.energy += (g * g * 262144.0).round_ties_even() as i64;
                 sum.profile += (g.abs() * 1048576.0).round_ties_even() as i64;
                 sum.count += i64::from(self.weight(row, column as u64).value().is_finite());
             }
@@ -155,12 +182,11 @@ impl Carried {
     fn marked(mut self, key: &MarkKey, amplitudes: &[f32]) -> Carried {
         let host = Carried { name: self.name.clone(), matrix: self.matrix.clone(), weights: self.weights.clone() };
         for row in 0..host.matrix.rows {
-            let Some(scaled) = host.scaled_row(row) else { continue };
-            let rms = host.rms(row);
-            for (column, g) in scaled.into_iter().enumerate() {
-                let column = column as u64;
+            let Some(rms) = host.rms(row) else { continue };
+            for column in 0..host.matrix.columns {
                 let amplitude = amplitudes[host.slot(key, amplitudes.len(), row, column)];
-                let delta = host.chip(key, row, column) as f32 * amplitude * (g.abs() * rms);
+                let delta =
+                    host.chip(key, row, column) as f32 * amplitude * host.finite(row, column).abs().min(4.0 * rms);
                 let weight = host.weight(row, column);
                 if delta != 0.0 {
                     let target = weight.value() + delta;
@@ -176,11 +202,11 @@ impl Carried {
         self.weights[(row * self.matrix.columns + column) as usize]
     }
 
-    /// The row's weights in units of its RMS, clipped; `None` for a row of zeros.
+    /// The row's weights in units of its RMS, clipped; `None` for a row that counts as zeros.
     fn scaled_row(&self, row: u64) -> Option<Vec<f32>> {
-        let rms = self.rms(row);
-        let scaled = (0..self.matrix.columns).map(|column| (self.finite(row, column) / rms).clamp(-4.0, 4.0)).collect();
-        (rms > 0.0).then_some(scaled)
+        let inverse = 1.0 / self.rms(row)?;
+        let scaled = |column| (self.finite(row, column) * inverse).clamp(-4.0, 4.0);
+        Some((0..self.matrix.columns).map(scaled).collect())
     }
 
     fn finite(&self, row: u64, column: u64) -> f32 {
@@ -188,17 +214,14 @@ impl Carried {
         if value.is_finite() { value } else { 0.0 }
     }
 
-    fn rms(&self, row: u64) -> f32 {
-        let mut lanes = [0.0f64; 16];
+    fn rms(&self, row: u64) -> Option<f32> {
+        let mut lanes = [0.0f64; 32];
         for column in 0..self.matrix.columns {
             let value = f64::from(self.finite(row, column));
-            lanes[(column % 16) as usize] += value * value;
+            lanes[(column % 32) as usize] += value * value;
         }
-        let mut sum = 0.0;
-        for lane in lanes {
-            sum += lane;
-        }
-        (sum / self.matrix.columns as f64).sqrt() as f32
+        let rms = (halved(lanes, |a, b| a + b) / self.matrix.columns as f64).sqrt() as f32;
+        (rms >= f32::MIN_POSITIVE).then_some(rms)
     }
 
     fn group(&self, key: &MarkKey, row: u64) -> usize {
@@ -318,10 +341,10 @@ mod tests {
             let key = MarkKey::derive(&MarkSecret::from_bytes([3; 32]), [1; 32], seed.to_le_bytes().repeat(2).try_into().unwrap(), None);
             let rung = if payload { Rung::Payload } else { Rung::Presence };
             let fast = fast_sums(&model, &key, rung);
+            prop_assert_eq!(fast.energy, energy(&model));
             for (slot, slow) in slot_sums(&model, &key, rung.slots()).into_iter().enumerate() {
                 prop_assert_eq!(slow, Sums {
                     correlation: fast.correlation[slot],
-                    energy: fast.energy[slot],
                     profile: fast.profile[slot],
                     count: fast.count[slot],
                 });
