@@ -8,13 +8,14 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
-use crate::{Error, Result, payload};
+use crate::payload::{self, Code};
+use crate::{Error, Result};
 
 /// Step of the capacity ladder: what a model of a given size can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
-    /// 664 slots: a payload of 128 bits with its CRC-32, decoded without the record.
+    /// 576 slots: a payload of 128 bits, [`Code::FULL`].
     Payload,
     /// 256 slots with secret, committed signs: shows presence only, which is all that a small model has room for.
     Presence,
@@ -39,7 +40,7 @@ impl Rung {
     /// Number of slots, each of which carries one coded bit.
     pub fn slots(self) -> usize {
         match self {
-            Rung::Payload => payload::CODED_BITS,
+            Rung::Payload => Code::FULL.slots(),
             Rung::Presence => 256,
         }
     }
@@ -51,7 +52,7 @@ impl Rung {
 
     fn code(self) -> &'static str {
         match self {
-            Rung::Payload => "crc32-convolutional-k7-r4-173-167-135-111",
+            Rung::Payload => Code::FULL.name(),
             Rung::Presence => "keyed-presence",
         }
     }
@@ -206,7 +207,7 @@ impl Commitment {
             version: 1,
         };
         let codeword = match rung {
-            Rung::Payload => payload::encode(&payload.unwrap_or_else(|| transcript.payload())),
+            Rung::Payload => Code::FULL.encode(&payload.unwrap_or_else(|| transcript.payload())),
             Rung::Presence => presence_codeword(key),
         };
         (Commitment { codeword_hash: codeword_hash(&codeword), transcript }, codeword)
@@ -230,7 +231,7 @@ impl Commitment {
         }
         let payload = transcript.payload();
         let codeword = match rung {
-            Rung::Payload => payload::encode(&payload),
+            Rung::Payload => Code::FULL.encode(&payload),
             Rung::Presence => presence_codeword(&key),
         };
         let known = codeword_hash(&codeword) == self.codeword_hash;
@@ -366,7 +367,7 @@ mod tests {
         let good = String::from_utf8(commit(Rung::Payload, None).to_json_bytes()).unwrap();
         for (from, to) in [
             ("{\"codeword_hash\"", "{\"extra\":1,\"codeword_hash\""),
-            ("\"slots\":664", "\"slots\":664,\"slots\":664"),
+            ("\"slots\":576", "\"slots\":576,\"slots\":576"),
             ("0303", "03G3"),
             ("0303", "0A03"),
             ("03030303\"", "030303\""),
@@ -375,7 +376,7 @@ mod tests {
             assert!(Commitment::from_json_bytes(good.replace(from, to).as_bytes()).is_err(), "{to}");
         }
         for (from, to) in [
-            ("\"slots\":664", "\"slots\":665"),
+            ("\"slots\":576", "\"slots\":577"),
             ("chacha8", "chacha20"),
             ("\"clip\":4", "\"clip\":5"),
             ("\"version\":1", "\"version\":2"),

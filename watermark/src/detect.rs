@@ -15,7 +15,7 @@ use crate::commitment::{Commitment, Opened, Rung, codeword_hash, hex_bytes, opti
 use crate::embed::decibel;
 use crate::key::MarkSecret;
 use crate::ops::{self, SlotSums};
-use crate::payload::{self, Decoded};
+use crate::payload::{Code, Decoded};
 use crate::statistics::{self, THRESHOLD_LOG10_P};
 use crate::tensors::{Matrix, for_each_block, matrices};
 use crate::{Error, Result};
@@ -53,7 +53,7 @@ pub struct DetectReport {
     /// Identifier of the best record.
     #[serde(with = "hex_bytes")]
     pub mark_id: [u8; 16],
-    /// The best record's payload as decoded from the weights, when its check passes.
+    /// The best record's payload as decoded from the weights, when its codeword is the committed one.
     #[serde(with = "optional_hex_bytes")]
     pub payload: Option<[u8; 16]>,
     /// Whether the payload decoded from the weights is the committed one; `None` on the presence rung.
@@ -89,7 +89,7 @@ pub struct RecordReport {
     pub slots_agreeing: u64,
     /// Σ b_j T_j / √Σ V_j: about standard normal without a mark.
     pub z: f64,
-    /// Payload decoded from the weights, when its check passes.
+    /// Payload decoded from the weights, when its codeword is the committed one.
     #[serde(with = "optional_hex_bytes")]
     pub payload: Option<[u8; 16]>,
     /// Whether it is the committed one; `None` on the presence rung.
@@ -235,8 +235,9 @@ fn read_rows(
 /// Turns slot sums into odds.
 fn judge(commitment: &Commitment, opened: &Opened, sums: &SlotSums, hypotheses: u64) -> RecordReport {
     let soft: Vec<f64> = (0..opened.rung.slots()).map(|slot| soft_value(sums, slot)).collect();
-    let decoded = (opened.rung == Rung::Payload).then(|| payload::decode(&soft));
-    let payload_ok = decoded.as_ref().map(|decoded| is_committed(decoded, commitment));
+    let decoded = (opened.rung == Rung::Payload)
+        .then(|| Code::FULL.decode(&soft, |codeword| codeword_hash(codeword) == commitment.codeword_hash));
+    let payload_ok = decoded.as_ref().map(|decoded| decoded.committed);
     let payload_searched = opened.codeword.is_none();
     let codeword = opened.codeword.as_deref().or(decoded.as_ref().map(|decoded| &decoded.codeword[..]));
     let codeword = codeword.unwrap_or_default();
@@ -259,7 +260,7 @@ fn judge(commitment: &Commitment, opened: &Opened, sums: &SlotSums, hypotheses: 
         slots: leanings.len() as u64,
         slots_agreeing,
         z: total_z(codeword, sums),
-        payload: decoded.as_ref().filter(|decoded| decoded.crc_ok).map(|decoded| decoded.payload),
+        payload: decoded.as_ref().and_then(committed_payload),
         payload_ok,
         payload_searched,
     }
@@ -271,8 +272,8 @@ fn soft_value(sums: &SlotSums, slot: usize) -> f64 {
     if energy > 0.0 { sums.correlation(slot) / energy.sqrt() } else { 0.0 }
 }
 
-fn is_committed(decoded: &Decoded, commitment: &Commitment) -> bool {
-    decoded.crc_ok && codeword_hash(&decoded.codeword) == commitment.codeword_hash
+fn committed_payload(decoded: &Decoded) -> Option<[u8; 16]> {
+    decoded.committed.then(|| decoded.payload[..].try_into().ok())?
 }
 
 /// The sign-flip test with integer weights proportional to |T_j| / √V_j, which signs do not enter.
