@@ -15,17 +15,19 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rung {
-    /// A payload of 128 bits, decoded without the record.
+    /// A payload of 128 bits.
     Full,
     /// A payload of 64 bits.
     Half,
+    /// A payload of 32 bits.
+    Quarter,
     /// 256 slots with secret, committed signs: shows presence only, which is all that a small model has room for.
     Presence,
 }
 
 impl Rung {
     /// All rungs, the largest first.
-    pub const ALL: [Rung; 3] = [Rung::Full, Rung::Half, Rung::Presence];
+    pub const ALL: [Rung; 4] = [Rung::Full, Rung::Half, Rung::Quarter, Rung::Presence];
     /// Weights below which no mark is embedded or looked for: 256 for each slot, and even cancelling the host's own
     /// noise costs −25 dB.
     pub const LEAST_WEIGHTS: u64 = 65_536;
@@ -35,11 +37,12 @@ impl Rung {
         Rung::ALL.into_iter().find(|rung| weights >= rung.least_weights())
     }
 
-    /// Weights from which a model carries this much: about 12,000 for each slot, −36 dB at the default strength.
+    /// Weights from which a model carries this much: −36 dB at c = 0.6.
     pub fn least_weights(self) -> u64 {
         match self {
             Rung::Full => 8_000_000,
             Rung::Half => 4_000_000,
+            Rung::Quarter => 2_500_000,
             Rung::Presence => Rung::LEAST_WEIGHTS,
         }
     }
@@ -69,6 +72,7 @@ impl Rung {
         match self {
             Rung::Full => Some(Code::FULL),
             Rung::Half => Some(Code::HALF),
+            Rung::Quarter => Some(Code::QUARTER),
             Rung::Presence => None,
         }
     }
@@ -125,19 +129,20 @@ impl Algorithm {
 
     /// The rung, or the first field that this version does not know.
     fn rung(&self) -> std::result::Result<Rung, String> {
-        let rung = Rung::ALL.into_iter().find(|rung| self.slots as usize == rung.slots());
-        let rung = rung.ok_or_else(|| format!("{} slots", self.slots))?;
+        let rung = Rung::ALL.into_iter().find(|rung| self.code == rung.code_name());
+        let rung = rung.ok_or_else(|| format!("code {:?}", self.code))?;
         let known = Algorithm::new(rung, self.alpha_nano);
         let fields = [
             ("canon", &self.canon, &known.canon),
             ("chips", &self.chips, &known.chips),
-            ("code", &self.code, &known.code),
             ("embedding", &self.embedding, &known.embedding),
             ("selection", &self.selection, &known.selection),
         ];
         match fields.into_iter().find(|(_, value, known)| value != known) {
             Some((name, value, _)) => Err(format!("{name} {value:?}")),
-            None if *self != known => Err(format!("groups {} and clip {}", self.groups, self.clip)),
+            None if *self != known => {
+                Err(format!("{} slots, {} groups and clip {}", self.slots, self.groups, self.clip))
+            }
             None => Ok(rung),
         }
     }

@@ -7,8 +7,7 @@
 //! chips are still fair coins. They are exact only for a base that was fixed without the key, so a base counts only
 //! for records that committed to its digest.
 //!
-//! The best statistic of the best band decides, and the odds pay for all of them, for every record tried, and for all
-//! payloads when the payload was the caller's own and had to be decoded first.
+//! The best statistic of the best band decides, and the odds pay for all of them and for every record tried.
 
 use std::collections::BTreeMap;
 
@@ -49,15 +48,13 @@ pub struct DetectReport {
     pub threshold_log10_p: f64,
     /// Statistics, bands and records tried.
     pub hypotheses: u64,
-    /// log10 of everything paid for, searched payloads included.
-    pub log10_hypotheses: f64,
     /// The best record's mark.
     #[serde(with = "hex_bytes")]
     pub mark_id: [u8; 16],
-    /// The best record's payload, when one was decoded and its check passes.
+    /// The best record's payload, when it was decoded from the weights.
     #[serde(with = "optional_hex")]
     pub payload: Option<Vec<u8>>,
-    /// Whether it is the committed one; `None` on the presence rung.
+    /// Whether it was; `None` on the presence rung.
     pub payload_ok: Option<bool>,
     /// Weights looked at.
     pub weights: u64,
@@ -80,17 +77,13 @@ pub struct RecordReport {
     pub rung: Rung,
     /// All hypotheses paid for.
     pub log10_p: f64,
-    /// log10 of the hypotheses paid for.
-    pub log10_hypotheses: f64,
     /// `blind`, and `semi-blind` when the committed base was given; the best odds first.
     pub bands: Vec<BandReport>,
-    /// Payload of the band with the better odds that decoded one.
+    /// The committed payload, when a band decoded it.
     #[serde(with = "optional_hex")]
     pub payload: Option<Vec<u8>>,
-    /// Whether it is the committed one; `None` on the presence rung.
+    /// Whether one did; `None` on the presence rung.
     pub payload_ok: Option<bool>,
-    /// Whether the payload was the caller's own, so that all payloads are paid for.
-    pub payload_searched: bool,
 }
 
 impl RecordReport {
@@ -165,7 +158,6 @@ pub fn search(
         log10_p: best.log10_p,
         threshold_log10_p: THRESHOLD_LOG10_P,
         hypotheses: STATISTICS * bands,
-        log10_hypotheses: best.log10_hypotheses,
         mark_id: best.mark_id,
         payload: best.payload.clone(),
         payload_ok: best.payload_ok,
@@ -303,18 +295,13 @@ fn judge(opened: &Opened, mark: &Measured, hypotheses: u64) -> RecordReport {
     bands.extend(mark.semi_blind.as_ref().map(|correlations| odds::judge("semi-blind", opened, correlations)));
     bands.sort_by(|a, b| a.log10_p().total_cmp(&b.log10_p()));
 
-    let payload_searched = opened.codeword.is_none();
-    let search = if payload_searched { opened.rung.payload_bytes() as f64 * 8.0 * 2f64.log10() } else { 0.0 };
-    let log10_hypotheses = (hypotheses as f64).log10() + search;
-    let decoded = bands.iter().find(|band| band.payload.is_some());
+    let payload = bands.iter().find_map(|band| band.payload.clone());
     RecordReport {
         mark_id: opened.mark_id,
         rung: opened.rung,
-        log10_p: statistics::pay(bands[0].log10_p(), log10_hypotheses),
-        log10_hypotheses,
-        payload: decoded.and_then(|band| band.payload.clone()),
-        payload_ok: decoded.map_or(bands[0].payload_ok, |band| band.payload_ok),
-        payload_searched,
+        log10_p: statistics::pay(bands[0].log10_p(), (hypotheses as f64).log10()),
+        payload_ok: bands[0].payload_ok.map(|_| payload.is_some()),
+        payload,
         bands,
     }
 }

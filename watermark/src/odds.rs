@@ -34,12 +34,11 @@ impl Correlations {
         self.energy += weight * weight * other.energy();
     }
 
-    /// Σ b_j T_j / √Σ V_j over the slots looked at; every slot has the same share of the energy, but for chance.
-    fn z(&self, codeword: &[bool], opened: &Opened) -> f64 {
-        let leaning = |slot: usize| if codeword[slot] { -self.sums[slot] } else { self.sums[slot] };
-        let total: f64 = opened.slots().map(leaning).sum();
-        let energy = self.energy * opened.slots().count() as f64 / self.sums.len() as f64;
-        if energy > 0.0 { total / energy.sqrt() } else { 0.0 }
+    /// Σ b_j T_j / √Σ V_j for the b_j T_j of the slots looked at; every slot has the same share of the energy, but for
+    /// chance.
+    fn z(&self, leanings: &[f64]) -> f64 {
+        let energy = self.energy * leanings.len() as f64 / self.sums.len() as f64;
+        if energy > 0.0 { leanings.iter().sum::<f64>() / energy.sqrt() } else { 0.0 }
     }
 }
 
@@ -56,10 +55,10 @@ pub struct BandReport {
     pub slots_agreeing: u64,
     /// Σ b_j T_j / √Σ V_j: about standard normal without a mark.
     pub z: f64,
-    /// Payload decoded from the weights, when its check passes.
+    /// The committed payload, when it was decoded from the weights.
     #[serde(with = "optional_hex")]
     pub payload: Option<Vec<u8>>,
-    /// Whether it is the committed one; `None` on the presence rung.
+    /// Whether it was; `None` on the presence rung.
     pub payload_ok: Option<bool>,
 }
 
@@ -83,14 +82,19 @@ pub struct Statistic {
 pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlations) -> BandReport {
     let mut soft = vec![0.0; opened.rung.slots()];
     opened.slots().for_each(|slot| soft[slot] = correlations.sums[slot]);
-    let decoded = opened.rung.payload_code().map(|code| code.decode(&soft));
-    let payload_ok =
-        decoded.as_ref().map(|decoded| decoded.crc_ok && codeword_hash(&decoded.codeword) == opened.codeword_hash);
-    let codeword = opened.codeword.as_deref().or(decoded.as_ref().map(|decoded| &decoded.codeword[..]));
-    let codeword = codeword.unwrap_or_default();
-
-    let leanings: Vec<f64> =
-        opened.slots().map(|slot| if codeword[slot] { -soft[slot] } else { soft[slot] }).collect();
+    let is_committed = |codeword: &[bool]| codeword_hash(codeword) == opened.codeword_hash;
+    let decoded = opened.rung.payload_code().map(|code| code.decode(&soft, is_committed));
+    let payload_ok = decoded.as_ref().map(|decoded| decoded.committed);
+    let found = decoded.filter(|decoded| decoded.committed);
+    // A payload of the caller's own is known only once it was decoded. Its codeword was fixed by its hash all along,
+    // so nothing is to be paid for the search. If it was not found, every slot counts as a miss.
+    let codeword = opened.codeword.as_deref().or(found.as_ref().map(|found| &found.codeword[..]));
+    let leaning = |slot: usize| match codeword {
+        Some(codeword) if codeword[slot] => -soft[slot],
+        Some(_) => soft[slot],
+        None => -soft[slot].abs(),
+    };
+    let leanings: Vec<f64> = opened.slots().map(leaning).collect();
     let slots_agreeing = leanings.iter().filter(|&&leaning| leaning > 0.0).count() as u64;
     BandReport {
         name,
@@ -100,8 +104,8 @@ pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlat
         ],
         slots: leanings.len() as u64,
         slots_agreeing,
-        z: correlations.z(codeword, opened),
-        payload: decoded.filter(|decoded| decoded.crc_ok).map(|decoded| decoded.payload),
+        z: correlations.z(&leanings),
+        payload: found.map(|found| found.payload),
         payload_ok,
     }
 }

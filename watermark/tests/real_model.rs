@@ -18,7 +18,7 @@ fn minilm_carries_a_payload_below_40_db() {
         let records = [report.commitment.clone()];
         let found = detect(&open(marked), &secret(), &records, Some(&open(host.clone())), &|_| ()).unwrap();
         println!(
-            "{strength:?}: {:.3} dB, log10 p {:.1}, {} of 664 slots agree, {} reached, z {:.1}, {} weights",
+            "{strength:?}: {:.3} dB, log10 p {:.1}, {} of 576 slots agree, {} reached, z {:.1}, {} weights",
             found.distortion_db.unwrap(),
             found.log10_p,
             found.records[0].slots_agreeing,
