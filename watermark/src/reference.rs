@@ -99,7 +99,7 @@ pub fn energy(model: &Checkpoint) -> i64 {
     };
     let mut energy = 0;
     for carried in load(model) {
-        for row in 0..carried.matrix.rows {
+        for row in 0..carried.matrix.stored.rows {
             let scaled = carried.scaled_row(row).unwrap_or_default();
             energy += scaled.chunks(512).map(chunk_energy).sum::<i64>();
         }
@@ -139,7 +139,7 @@ pub fn embed(model: &Checkpoint, key: &MarkKey, commitment: &Commitment, codewor
     let mut marked: BTreeMap<usize, Vec<u8>> = BTreeMap::new();
     for carried in load(model) {
         let carried = carried.marked(key, &amplitudes);
-        marked.insert(carried.matrix.index, carried.weights.iter().flat_map(|weight| weight.bytes()).collect());
+        marked.insert(carried.matrix.stored.tensor, carried.weights.iter().flat_map(|weight| weight.bytes()).collect());
     }
     (0..model.tensors().len())
         .map(|index| {
@@ -155,20 +155,20 @@ pub fn embed(model: &Checkpoint, key: &MarkKey, commitment: &Commitment, codewor
 fn load(model: &Checkpoint) -> Vec<Carried> {
     let load = |matrix: Matrix| {
         let mut bytes = Vec::new();
-        model.read(matrix.index, &mut bytes).unwrap();
-        let weights = match matrix.dtype {
+        model.read(matrix.stored.tensor, &mut bytes).unwrap();
+        let weights = match model.tensors()[matrix.stored.tensor].info.dtype {
             Dtype::F32 => bytes.as_chunks().0.iter().map(|b| Weight::F32(f32::from_le_bytes(*b))).collect(),
             Dtype::F16 => bytes.as_chunks().0.iter().map(|b| Weight::F16(f16::from_le_bytes(*b))).collect(),
             _ => bytes.as_chunks().0.iter().map(|b| Weight::Bf16(bf16::from_le_bytes(*b))).collect(),
         };
-        Carried { name: model.tensors()[matrix.index].info.name.clone(), matrix, weights }
+        Carried { name: matrix.role().to_owned(), matrix, weights }
     };
     matrices(model).into_iter().filter(|matrix| matrix.marked).map(load).collect()
 }
 
 impl Carried {
     fn add_sums(&self, key: &MarkKey, sums: &mut [Sums]) {
-        for row in 0..self.matrix.rows {
+        for row in 0..self.matrix.stored.rows {
             let Some(scaled) = self.scaled_row(row) else { continue };
             for (column, g) in scaled.into_iter().enumerate() {
                 let sum = &mut sums[self.slot(key, sums.len(), row, column as u64)];
@@ -181,16 +181,16 @@ impl Carried {
 
     fn marked(mut self, key: &MarkKey, amplitudes: &[f32]) -> Carried {
         let host = Carried { name: self.name.clone(), matrix: self.matrix.clone(), weights: self.weights.clone() };
-        for row in 0..host.matrix.rows {
+        for row in 0..host.matrix.stored.rows {
             let Some(rms) = host.rms(row) else { continue };
-            for column in 0..host.matrix.columns {
+            for column in 0..host.matrix.stored.columns {
                 let amplitude = amplitudes[host.slot(key, amplitudes.len(), row, column)];
                 let delta =
                     host.chip(key, row, column) as f32 * amplitude * host.finite(row, column).abs().min(4.0 * rms);
                 let weight = host.weight(row, column);
                 if delta != 0.0 {
                     let target = weight.value() + delta;
-                    self.weights[(row * host.matrix.columns + column) as usize] =
+                    self.weights[(row * host.matrix.stored.columns + column) as usize] =
                         weight.dithered(target, host.dither(key, row, column));
                 }
             }
@@ -199,14 +199,14 @@ impl Carried {
     }
 
     fn weight(&self, row: u64, column: u64) -> Weight {
-        self.weights[(row * self.matrix.columns + column) as usize]
+        self.weights[(row * self.matrix.stored.columns + column) as usize]
     }
 
     /// The row's weights in units of its RMS, clipped; `None` for a row that counts as zeros.
     fn scaled_row(&self, row: u64) -> Option<Vec<f32>> {
         let inverse = 1.0 / self.rms(row)?;
         let scaled = |column| (self.finite(row, column) * inverse).clamp(-4.0, 4.0);
-        Some((0..self.matrix.columns).map(scaled).collect())
+        Some((0..self.matrix.stored.columns).map(scaled).collect())
     }
 
     fn finite(&self, row: u64, column: u64) -> f32 {
@@ -216,11 +216,11 @@ impl Carried {
 
     fn rms(&self, row: u64) -> Option<f32> {
         let mut lanes = [0.0f64; 32];
-        for column in 0..self.matrix.columns {
+        for column in 0..self.matrix.stored.columns {
             let value = f64::from(self.finite(row, column));
             lanes[(column % 32) as usize] += value * value;
         }
-        let rms = (halved(lanes, |a, b| a + b) / self.matrix.columns as f64).sqrt() as f32;
+        let rms = (halved(lanes, |a, b| a + b) / self.matrix.stored.columns as f64).sqrt() as f32;
         (rms >= f32::MIN_POSITIVE).then_some(rms)
     }
 
@@ -230,7 +230,7 @@ impl Carried {
     }
 
     fn chip(&self, key: &MarkKey, row: u64, column: u64) -> i64 {
-        let blocks = self.matrix.columns.div_ceil(512);
+        let blocks = self.matrix.stored.columns.div_ceil(512);
         let byte = (row / 4) * blocks * 64 + column / 8;
         let [byte] = self.stream(key, "chips", row, byte);
         if byte >> (column % 8) & 1 == 1 { -1 } else { 1 }
@@ -244,7 +244,7 @@ impl Carried {
     }
 
     fn dither(&self, key: &MarkKey, row: u64, column: u64) -> u16 {
-        let blocks = self.matrix.columns.div_ceil(32);
+        let blocks = self.matrix.stored.columns.div_ceil(32);
         u16::from_le_bytes(self.stream(key, "dither", row, (row / 4) * blocks * 64 + 2 * column))
     }
 
