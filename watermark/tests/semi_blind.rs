@@ -75,13 +75,13 @@ fn a_base_counts_only_for_records_that_committed_to_it() {
         EmbedOptions { strength: Strength::Decibel(-24.0), base_digest: [7; 32], ..EmbedOptions::default() };
     let (marked, report) = marked(&host, &options);
     // The innocent: another model. The made-up base: the innocent less the mark.
-    let mut made_up = parts(Dtype::F32, 2, 300, 451);
+    let mut made_up = read(&host);
     for (part, (a, b)) in made_up.iter_mut().zip(read(&marked).iter().zip(read(&host))) {
         let mark = a.weights.iter().zip(&b.weights).map(|(a, b)| a - b);
         part.weights.reverse();
         part.weights.iter_mut().zip(mark).for_each(|(weight, mark)| *weight -= mark);
     }
-    let mut innocent = parts(Dtype::F32, 2, 300, 451);
+    let mut innocent = read(&host);
     innocent.iter_mut().for_each(|part| part.weights.reverse());
     let (innocent, made_up) = (open(file(&innocent)), open(file(&made_up)));
     let opened = [report.commitment.open(&secret()).unwrap()];
