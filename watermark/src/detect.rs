@@ -17,7 +17,7 @@ use crate::key::MarkSecret;
 use crate::ops::{self, SlotSums};
 use crate::payload::{self, Decoded};
 use crate::statistics::{self, THRESHOLD_LOG10_P};
-use crate::tensors::{Matrix, for_each_block, matrices};
+use crate::tensors::{Block, Matrix, for_each_block, map_blocks, matrices};
 use crate::{Error, Result};
 
 /// Statistics looked at, each of which the odds pay for.
@@ -188,10 +188,11 @@ fn scan(
                 .iter()
                 .map(|opened| TensorCarrier::new(&opened.key, name, opened.rung.slots_per_group()))
                 .collect();
-            for_each_block(model, matrix, |block| {
-                for (sums, carrier) in scan.sums.iter_mut().zip(&carriers) {
-                    sums.add(&ops::project(&block.tensor, carrier, block.first_row)?);
-                }
+            let project = |block: Block| -> Result<Vec<SlotSums>> {
+                carriers.iter().map(|carrier| ops::project(&block.tensor, carrier, block.first_row)).collect()
+            };
+            map_blocks(model, matrix, project, |found| {
+                scan.sums.iter_mut().zip(&found).for_each(|(sums, found)| sums.add(found));
                 Ok(())
             })?;
         }

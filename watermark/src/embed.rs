@@ -22,7 +22,7 @@ use crate::commitment::{Commitment, Rung};
 use crate::key::MarkKey;
 use crate::ops::{self, SlotSums};
 use crate::strength::{Host, Strength};
-use crate::tensors::{Matrix, for_each_block, markable_weights, matrices};
+use crate::tensors::{Block, Matrix, for_each_block, map_blocks, markable_weights, matrices};
 use crate::{Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
@@ -260,12 +260,14 @@ impl Embedder<'_> {
         let mut energies = Vec::with_capacity(self.matrices.len());
         for matrix in self.matrices.clone() {
             let carrier = matrix.marked.then(|| self.carrier(&matrix));
+            let measure = |block: Block| -> Result<(Option<SlotSums>, f64)> {
+                let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
+                Ok((sums.transpose()?, ops::squared_difference(&block.tensor, &block.tensor)?.1))
+            };
             let mut energy = 0.0;
-            for_each_block(self.model, &matrix, |block| {
-                if let Some(carrier) = &carrier {
-                    sums.add(&ops::survey(&block.tensor, carrier, block.first_row)?);
-                }
-                energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+            map_blocks(self.model, &matrix, measure, |(found, block_energy)| {
+                found.iter().for_each(|found| sums.add(found));
+                energy += block_energy;
                 Ok(())
             })?;
             self.advance(matrix.bytes());
@@ -279,8 +281,9 @@ impl Embedder<'_> {
         let mut sums = SlotSums::new(self.rung.slots());
         for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
             let carrier = self.carrier(matrix);
-            for_each_block(self.model, matrix, |block| {
-                sums.add(&ops::trial(&block.tensor, &carrier, block.first_row, amplitudes)?);
+            let trial = |block: Block| ops::trial(&block.tensor, &carrier, block.first_row, amplitudes);
+            map_blocks(self.model, matrix, trial, |found| {
+                sums.add(&found);
                 Ok(())
             })?;
             self.advance(matrix.bytes());
@@ -304,10 +307,14 @@ impl Embedder<'_> {
                 Some(matrix) if matrix.marked => {
                     let carrier = self.carrier(matrix);
                     bytes.clear();
-                    for_each_block(self.model, matrix, |block| {
+                    let mark = |block: Block| {
                         let marked = ops::mark(&block.tensor, &carrier, block.first_row, amplitudes)?;
-                        written.sums.add(&ops::project(&marked, &carrier, block.first_row)?);
-                        let (difference, energy) = ops::squared_difference(&marked, &block.tensor)?;
+                        let sums = ops::project(&marked, &carrier, block.first_row)?;
+                        let squares = ops::squared_difference(&marked, &block.tensor)?;
+                        Ok((marked, sums, squares))
+                    };
+                    map_blocks(self.model, matrix, mark, |(marked, sums, (difference, energy))| {
+                        written.sums.add(&sums);
                         written.difference += difference;
                         written.energy += energy;
                         written.marked_energy += energy;

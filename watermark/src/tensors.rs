@@ -11,12 +11,15 @@
 
 use candle_core::{DType, Device, Tensor};
 use countermark_formats::{Checkpoint, Dtype};
+use rayon::prelude::*;
 
 use crate::Result;
 use crate::key::GROUPS;
 
-/// Bytes of one block of rows: large enough to keep all cores busy, small beside a tensor.
-const BLOCK_BYTES: u64 = 8 << 20;
+/// Bytes of one block of rows: read, copied into a tensor and worked on while it is in the cache.
+const BLOCK_BYTES: u64 = 2 << 20;
+/// Blocks whose outcomes are held at a time, for each thread.
+const BLOCKS_PER_THREAD: usize = 4;
 
 /// A matrix-shaped tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,31 +95,41 @@ pub(crate) struct Block {
     pub tensor: Tensor,
 }
 
-/// Reads a matrix block by block and hands each to `visit`; while one is worked on, the next is read.
-pub(crate) fn for_each_block<F>(model: &Checkpoint, matrix: &Matrix, mut visit: F) -> Result<()>
-where
-    F: FnMut(Block) -> Result<()> + Send,
-{
+/// Reads a matrix block by block, several at a time, and hands each to `visit`, in order.
+pub(crate) fn for_each_block(
+    model: &Checkpoint,
+    matrix: &Matrix,
+    visit: impl FnMut(Block) -> Result<()>,
+) -> Result<()> {
+    map_blocks(model, matrix, Ok, visit)
+}
+
+/// Reads a matrix and works on it block by block, as many at a time as there are threads, and hands the outcomes to
+/// `take`, in order.
+pub(crate) fn map_blocks<T: Send>(
+    model: &Checkpoint,
+    matrix: &Matrix,
+    work: impl Fn(Block) -> Result<T> + Sync,
+    take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
     let row_bytes = matrix.columns * matrix.dtype.bits() / 8;
     let groups = GROUPS as u64;
-    let step = ((BLOCK_BYTES / row_bytes).max(groups) / groups * groups).min(matrix.rows);
-    let mut bytes = Vec::new();
-    let mut load = |first_row: u64| -> Result<Option<Block>> {
-        if first_row >= matrix.rows {
-            return Ok(None);
-        }
+    let step = (BLOCK_BYTES / row_bytes).max(groups) / groups * groups;
+    let load = |bytes: &mut Vec<u8>, number: u64| -> Result<T> {
+        let first_row = number * step;
         let rows = step.min(matrix.rows - first_row);
-        model.read_range(matrix.index, first_row * row_bytes..(first_row + rows) * row_bytes, &mut bytes)?;
+        model.read_range(matrix.index, first_row * row_bytes..(first_row + rows) * row_bytes, bytes)?;
         let shape = [rows as usize, matrix.columns as usize];
-        let tensor = Tensor::from_raw_buffer(&bytes, candle_dtype(matrix.dtype), &shape, &Device::Cpu)?;
-        Ok(Some(Block { first_row, tensor }))
+        let tensor = Tensor::from_raw_buffer(bytes, candle_dtype(matrix.dtype), &shape, &Device::Cpu)?;
+        work(Block { first_row, tensor })
     };
-    let mut current = load(0)?;
-    while let Some(block) = current {
-        let next_row = block.first_row + step;
-        let (next, visited) = rayon::join(|| load(next_row), || visit(block));
-        visited?;
-        current = next?;
+    let blocks = matrix.rows.div_ceil(step);
+    let at_a_time = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
+    let mut take = take;
+    for first in (0..blocks).step_by(at_a_time as usize) {
+        let numbers = first..blocks.min(first + at_a_time);
+        let outcomes: Vec<Result<T>> = numbers.into_par_iter().map_init(Vec::new, load).collect();
+        outcomes.into_iter().try_for_each(|outcome| take(outcome?))?;
     }
     Ok(())
 }
