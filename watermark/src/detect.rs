@@ -20,9 +20,9 @@ use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
 use crate::embed::decibel;
 use crate::key::MarkSecret;
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
-use crate::ops;
+use crate::ops::{self, SlotSums};
 use crate::statistics::{self, THRESHOLD_LOG10_P};
-use crate::tensors::{Block, Matrix, Reader, by_role, for_each_block, matrices};
+use crate::tensors::{Block, Buffers, Content, Matrix, Reader, by_role, map_blocks, matrices};
 use crate::{Error, Result};
 
 /// What was found.
@@ -219,12 +219,12 @@ impl Scan {
 
     fn blind(&mut self, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
         let carriers = carriers(matrix, opened);
-        for_each_block(model, matrix, false, |block| {
-            for (number, (mark, carrier)) in self.marks.iter_mut().zip(&carriers).enumerate() {
-                let sums = ops::project(&block.tensor, carrier, block.first_row)?;
-                mark.blind.add(&sums, 1.0);
-                self.non_finite += if number == 0 { sums.non_finite } else { 0 };
-            }
+        let project = |block: Block| -> Result<Vec<SlotSums>> {
+            carriers.iter().map(|carrier| ops::project(&block.tensor, carrier, block.first_row)).collect()
+        };
+        map_blocks(model, matrix, Content::Weights, project, |found| {
+            self.non_finite += found.first().map_or(0, |sums| sums.non_finite);
+            self.marks.iter_mut().zip(&found).for_each(|(mark, sums)| mark.blind.add(sums, 1.0));
             Ok(())
         })
     }
@@ -240,27 +240,30 @@ impl Scan {
         let twin = twins.get(matrix.role()).filter(|twin| twin.stored.columns == matrix.stored.columns);
         let Some(twin) = twin else { return Ok(()) };
         let carriers = carriers(matrix, opened);
-        let mut reader = Reader::new(base, twin)?;
+        let reader = Reader::new(base, twin)?;
         let (mut difference, mut energy) = (0.0, 0.0);
-        let mut sums: Vec<_> = opened.iter().map(|opened| ops::SlotSums::new(opened.rung.slots())).collect();
-        for_each_block(model, matrix, false, |Block { first_row, tensor, .. }| {
-            let rows = (tensor.dim(0)? as u64).min(twin.stored.rows.saturating_sub(first_row));
+        let mut sums: Vec<_> = opened.iter().map(|opened| SlotSums::new(opened.rung.slots())).collect();
+        let looked_at: Vec<bool> = self.marks.iter().map(|mark| matrix.marked && mark.semi_blind.is_some()).collect();
+        let compare = |block: Block| -> Result<Option<((f64, f64), Vec<SlotSums>)>> {
+            let rows = (block.tensor.dim(0)? as u64).min(twin.stored.rows.saturating_sub(block.first_row));
             if rows == 0 {
-                return Ok(());
+                return Ok(None);
             }
-            let suspect = tensor.narrow(0, 0, rows as usize)?.to_dtype(DType::F32)?;
-            let host = reader.values(first_row, rows)?.to_device(suspect.device())?;
-            let parts = ops::squared_difference(&suspect, &host)?;
-            difference += parts.0;
-            energy += parts.1;
-            if !matrix.marked || parts.0 == 0.0 {
-                return Ok(());
-            }
+            let suspect = block.tensor.narrow(0, 0, rows as usize)?.to_dtype(DType::F32)?;
+            let host = reader.values(block.first_row, rows, &mut Buffers::default())?.to_device(suspect.device())?;
             let residual = residual(&suspect, &host)?;
-            for ((sums, carrier), mark) in sums.iter_mut().zip(&carriers).zip(&self.marks) {
-                if mark.semi_blind.is_some() {
-                    sums.add(&ops::project(&residual, carrier, first_row)?);
-                }
+            let project = |(carrier, &looked_at): (&TensorCarrier, &bool)| match looked_at {
+                true => ops::project(&residual, carrier, block.first_row),
+                false => Ok(SlotSums::new(0)),
+            };
+            let sums = carriers.iter().zip(&looked_at).map(project).collect::<Result<_>>()?;
+            Ok(Some((ops::squared_difference(&suspect, &host)?, sums)))
+        };
+        map_blocks(model, matrix, Content::Weights, compare, |found| {
+            if let Some(((block_difference, block_energy), found)) = found {
+                difference += block_difference;
+                energy += block_energy;
+                sums.iter_mut().zip(&found).for_each(|(sums, found)| sums.add(found));
             }
             Ok(())
         })?;

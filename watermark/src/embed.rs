@@ -24,7 +24,7 @@ use crate::commitment::{Commitment, Rung};
 use crate::key::MarkKey;
 use crate::ops::{self, SlotSums};
 use crate::strength::{Host, HostPart, Strength};
-use crate::tensors::{Block, Matrix, for_each_block, markable_weights, matrices};
+use crate::tensors::{Block, Content, Matrix, for_each_block, map_blocks, markable_weights, matrices};
 use crate::{Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
@@ -255,12 +255,16 @@ impl Embedder<'_> {
         for matrix in self.matrices.clone() {
             let carrier = matrix.marked.then(|| self.carrier(&matrix));
             let mut part = HostPart { marked: matrix.marked, grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
-            for_each_block(self.model, &matrix, matrix.marked, |block| {
-                if let Some(carrier) = &carrier {
-                    sums.add(&ops::survey(&block.tensor, carrier, block.first_row)?);
-                }
-                part.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
-                part.steps += block.codes.as_ref().map_or(0.0, steps);
+            let content = if matrix.marked { Content::WeightsAndCodes } else { Content::Weights };
+            let measure = |block: Block| -> Result<(Option<SlotSums>, f64, f64)> {
+                let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
+                let energy = ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                Ok((sums.transpose()?, energy, block.codes.as_ref().map_or(0.0, steps)))
+            };
+            map_blocks(self.model, &matrix, content, measure, |(found, energy, steps)| {
+                found.iter().for_each(|found| sums.add(found));
+                part.energy += energy;
+                part.steps += steps;
                 Ok(())
             })?;
             self.advance(matrix.weights());
@@ -274,12 +278,15 @@ impl Embedder<'_> {
         let mut sums = SlotSums::new(self.rung.slots());
         for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
             let carrier = self.carrier(matrix);
-            for_each_block(self.model, matrix, true, |block| {
+            let trial = |block: Block| {
                 let first_row = block.first_row;
-                sums.add(&match block.codes {
-                    None => ops::trial(&block.tensor, &carrier, first_row, amplitudes)?,
-                    Some(_) => ops::project(&mark(block, &carrier, amplitudes)?.tensor, &carrier, first_row)?,
-                });
+                match block.codes {
+                    None => ops::trial(&block.tensor, &carrier, first_row, amplitudes),
+                    Some(_) => ops::project(&mark(block, &carrier, amplitudes)?.tensor, &carrier, first_row),
+                }
+            };
+            map_blocks(self.model, matrix, Content::WeightsAndCodes, trial, |found| {
+                sums.add(&found);
                 Ok(())
             })?;
             self.advance(matrix.weights());
@@ -298,30 +305,47 @@ impl Embedder<'_> {
         for (index, tensor) in self.model.tensors().iter().enumerate() {
             let mut edit = self.model.edit(index)?;
             for matrix in self.matrices.clone().iter().filter(|matrix| matrix.stored.tensor == index) {
-                let carrier = self.carrier(matrix);
-                for_each_block(self.model, matrix, matrix.marked, |host| {
-                    if !matrix.marked {
-                        written.energy += ops::squared_difference(&host.tensor, &host.tensor)?.1;
-                        return Ok(());
-                    }
-                    let unmarked = host.tensor.clone();
-                    let block = mark(host, &carrier, amplitudes)?;
-                    written.sums.add(&ops::project(&block.tensor, &carrier, block.first_row)?);
-                    let (difference, energy) = ops::squared_difference(&block.tensor, &unmarked)?;
-                    written.difference += difference;
-                    written.energy += energy;
-                    written.marked_energy += energy;
-                    put(&mut edit, matrix, &block)
-                })?;
+                if matrix.marked {
+                    self.write_matrix(matrix, amplitudes, &mut edit, &mut written)?;
+                } else {
+                    for_each_block(self.model, matrix, Content::Weights, |block| {
+                        written.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                        Ok(())
+                    })?;
+                }
                 self.advance(matrix.weights());
             }
             write(index, edit.bytes()).map_err(|source| Error::Write { name: tensor.info.name.clone(), source })?;
         }
         Ok(written)
     }
+
+    fn write_matrix(
+        &self,
+        matrix: &Matrix,
+        amplitudes: &[f32],
+        edit: &mut Edit,
+        written: &mut Written,
+    ) -> Result<()> {
+        let carrier = self.carrier(matrix);
+        let work = |host: Block| {
+            let unmarked = host.tensor.clone();
+            let block = mark(host, &carrier, amplitudes)?;
+            let sums = ops::project(&block.tensor, &carrier, block.first_row)?;
+            let squares = ops::squared_difference(&block.tensor, &unmarked)?;
+            Ok((block, sums, squares))
+        };
+        map_blocks(self.model, matrix, Content::WeightsAndCodes, work, |(block, sums, (difference, energy))| {
+            written.sums.add(&sums);
+            written.difference += difference;
+            written.energy += energy;
+            written.marked_energy += energy;
+            put(edit, matrix, &block)
+        })
+    }
 }
 
-/// The block with the mark, values and codes.
+/// The block with the mark, weights and codes.
 fn mark(block: Block, carrier: &TensorCarrier, amplitudes: &[f32]) -> Result<Block> {
     let Block { first_row, tensor, codes } = block;
     let Some(mut codes) = codes else {

@@ -318,7 +318,7 @@ mod tests {
         let mut sums = SlotSums::new(rung.slots());
         for matrix in matrices(model) {
             let carrier = TensorCarrier::new(key, matrix.role(), rung.slots_per_group());
-            for_each_block(model, &matrix, false, |block| {
+            for_each_block(model, &matrix, Content::Weights, |block| {
                 sums.add(&ops::survey(&block.tensor, &carrier, block.first_row)?);
                 Ok(())
             })

@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use countermark_formats::{Checkpoint, CodeBlock, Dtype, Grid, Rows};
+use rayon::prelude::*;
 
 use crate::Result;
 use crate::key::GROUPS;
 
-/// Weights of one block of rows: enough to keep all cores busy, small beside a tensor.
-const BLOCK_WEIGHTS: u64 = 4 << 20;
+/// Weights of one block of rows: read, copied into a tensor and worked on while it is in the cache.
+const BLOCK_WEIGHTS: u64 = 1 << 20;
+/// Blocks whose outcomes are held at a time, for each thread.
+const BLOCKS_PER_THREAD: usize = 4;
 /// A row is held in memory at once, so a file that claims wider ones is not looked at there.
 const MAX_COLUMNS: u64 = 1 << 24;
 
@@ -83,29 +86,57 @@ pub(crate) struct Block {
     pub codes: Option<CodeBlock>,
 }
 
-/// Reads a matrix block by block and hands each to `visit`; while one is worked on, the next is read.
-pub(crate) fn for_each_block<F>(model: &Checkpoint, matrix: &Matrix, want_codes: bool, mut visit: F) -> Result<()>
-where
-    F: FnMut(Block) -> Result<()> + Send,
-{
+/// Reads a matrix block by block, several at a time, and hands each to `visit`, in order.
+pub(crate) fn for_each_block(
+    model: &Checkpoint,
+    matrix: &Matrix,
+    content: Content,
+    visit: impl FnMut(Block) -> Result<()>,
+) -> Result<()> {
+    map_blocks(model, matrix, content, Ok, visit)
+}
+
+/// Reads a matrix and works on it block by block, as many at a time as there are threads, and hands the outcomes to
+/// `take`, in order.
+pub(crate) fn map_blocks<T: Send>(
+    model: &Checkpoint,
+    matrix: &Matrix,
+    content: Content,
+    work: impl Fn(Block) -> Result<T> + Sync,
+    mut take: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
     let (rows, columns) = matrix.shape();
     let groups = GROUPS as u64;
-    let step = ((BLOCK_WEIGHTS / columns).max(groups) / groups * groups).min(rows);
-    let mut reader = Reader::new(model, matrix)?;
-    let mut load = |first_row: u64| -> Result<Option<Block>> {
-        if first_row >= rows {
-            return Ok(None);
-        }
-        reader.block(first_row, step.min(rows - first_row), want_codes).map(Some)
+    let step = (BLOCK_WEIGHTS / columns).max(groups) / groups * groups;
+    let reader = Reader::new(model, matrix)?;
+    let load = |buffers: &mut Buffers, number: u64| -> Result<T> {
+        let first_row = number * step;
+        work(reader.block(first_row, step.min(rows - first_row), content, buffers)?)
     };
-    let mut current = load(0)?;
-    while let Some(block) = current {
-        let next_row = block.first_row + step;
-        let (next, visited) = rayon::join(|| load(next_row), || visit(block));
-        visited?;
-        current = next?;
+    let blocks = rows.div_ceil(step);
+    let at_a_time = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
+    for first in (0..blocks).step_by(at_a_time as usize) {
+        let numbers = first..blocks.min(first + at_a_time);
+        let outcomes: Vec<Result<T>> = numbers.into_par_iter().map_init(Buffers::default, load).collect();
+        outcomes.into_iter().try_for_each(|outcome| take(outcome?))?;
     }
     Ok(())
+}
+
+/// What of a block is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// The weights.
+    Weights,
+    /// The weights, and the codes where there are codes.
+    WeightsAndCodes,
+}
+
+/// Buffers that are used again.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    bytes: Vec<u8>,
+    values: Vec<f32>,
 }
 
 /// Reads rows of one matrix.
@@ -113,43 +144,37 @@ pub(crate) struct Reader<'a> {
     rows: Rows<'a>,
     grid: Grid,
     columns: u64,
-    bytes: Vec<u8>,
-    values: Vec<f32>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(model: &'a Checkpoint, matrix: &'a Matrix) -> Result<Reader<'a>> {
         let (grid, columns) = (matrix.stored.grid, matrix.stored.columns);
-        Ok(Reader { rows: model.rows(&matrix.stored)?, grid, columns, bytes: Vec::new(), values: Vec::new() })
+        Ok(Reader { rows: model.rows(&matrix.stored)?, grid, columns })
     }
 
-    fn block(&mut self, first_row: u64, rows: u64, want_codes: bool) -> Result<Block> {
+    fn block(&self, first_row: u64, rows: u64, content: Content, buffers: &mut Buffers) -> Result<Block> {
         let range = first_row..first_row + rows;
-        let shape = (rows as usize, self.columns as usize);
+        let shape = [rows as usize, self.columns as usize];
         match self.grid {
             Grid::Float(dtype) => {
-                self.rows.raw(range, &mut self.bytes)?;
-                let tensor = Tensor::from_raw_buffer(&self.bytes, candle(dtype), &[shape.0, shape.1], &Device::Cpu)?;
+                self.rows.raw(range, &mut buffers.bytes)?;
+                let tensor = Tensor::from_raw_buffer(&buffers.bytes, candle(dtype), &shape, &Device::Cpu)?;
                 Ok(Block { first_row, tensor, codes: None })
             }
-            Grid::Codes if want_codes => {
+            Grid::Codes if content == Content::WeightsAndCodes => {
                 let mut codes = CodeBlock::default();
                 self.rows.codes(range, &mut codes)?;
-                let tensor = Tensor::from_slice(&codes.value, shape, &Device::Cpu)?;
+                let tensor = Tensor::from_slice(&codes.value, &shape[..], &Device::Cpu)?;
                 Ok(Block { first_row, tensor, codes: Some(codes) })
             }
-            Grid::Codes => {
-                self.rows.values(range, &mut self.values)?;
-                let tensor = Tensor::from_slice(&self.values, shape, &Device::Cpu)?;
-                Ok(Block { first_row, tensor, codes: None })
-            }
+            Grid::Codes => Ok(Block { first_row, tensor: self.values(first_row, rows, buffers)?, codes: None }),
         }
     }
 
     /// Rows as F32.
-    pub fn values(&mut self, first_row: u64, rows: u64) -> Result<Tensor> {
-        self.rows.values(first_row..first_row + rows, &mut self.values)?;
-        Ok(Tensor::from_slice(&self.values, (rows as usize, self.columns as usize), &Device::Cpu)?)
+    pub fn values(&self, first_row: u64, rows: u64, buffers: &mut Buffers) -> Result<Tensor> {
+        self.rows.values(first_row..first_row + rows, &mut buffers.values)?;
+        Ok(Tensor::from_slice(&buffers.values, (rows as usize, self.columns as usize), &Device::Cpu)?)
     }
 }
 
