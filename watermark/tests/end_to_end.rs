@@ -41,7 +41,7 @@ fn payload_is_exact_in_every_dtype() {
         assert_eq!(found.verdict, Verdict::Detected);
         assert_eq!((found.payload_ok, found.payload.is_some()), (Some(true), true));
         assert_eq!((report.slots_reached, report.rung), (576, Rung::Payload));
-        assert!(found.log10_p < -198.0, "{}", found.log10_p);
+        assert!(found.log10_p < -173.0, "{}", found.log10_p);
         assert!(report.distortion_db < -36.0, "{}", report.distortion_db);
         // The base's norms are no matrices, so both sides measure the same tensors.
         assert!((found.distortion_db.unwrap() - report.distortion_db).abs() < 1e-9);
@@ -179,7 +179,7 @@ fn a_payload_of_the_caller_is_decoded_and_paid_for() {
     assert_eq!((found.verdict, found.payload, found.payload_ok), (Verdict::Detected, Some(payload), Some(true)));
     assert!(found.records[0].payload_searched);
     assert!((found.log10_hypotheses - 2f64.log10() - 38.5318).abs() < 1e-4);
-    assert!((found.log10_p + 161.352 - 2f64.log10()).abs() < 1e-3, "{}", found.log10_p);
+    assert!((found.log10_p + 134.8614 - 2f64.log10()).abs() < 1e-3, "{}", found.log10_p);
 }
 
 #[test]
@@ -206,7 +206,8 @@ fn a_wish_in_decibels_is_met() {
             let options = EmbedOptions { strength: Strength::Decibel(wish), ..EmbedOptions::default() };
             let (_, report) = marked(&large(dtype), &options);
             println!("{dtype}: {wish} dB wished, {:.3} dB measured", report.distortion_db);
-            assert!((-0.4..=0.01).contains(&(report.distortion_db - wish)), "{dtype}: {}", report.distortion_db);
+            // The first codeword that fits is taken, and its cost varies by a quarter of a decibel.
+            assert!((-0.8..=0.01).contains(&(report.distortion_db - wish)), "{dtype}: {}", report.distortion_db);
         }
     }
 }
