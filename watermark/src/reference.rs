@@ -265,7 +265,7 @@ mod tests {
     use crate::carrier::TensorCarrier;
     use crate::key::MarkSecret;
     use crate::ops::{self, SlotSums};
-    use crate::tensors::for_each_block;
+    use crate::tensors::{Content, for_each_block};
     use crate::{EmbedOptions, Rung, Strength};
 
     /// A model of one matrix, from the bytes of its weights.
