@@ -170,20 +170,25 @@ const FUSED_UP: [&str; 3] = ["phi3", "chatglm", "glm4"];
 
 /// Architectures whose q and k rows the conversion to GGUF reorders, because ggml rotates neighbours where Hugging Face
 /// rotates halves.
-const ROTATED: [&str; 13] = [
+const ROTATED: [&str; 18] = [
     "llama",
-    "deci",
-    "baichuan",
-    "internlm2",
-    "minicpm",
-    "xverse",
-    "olmo",
+    "afmoe",
+    "arcee",
     "arctic",
+    "baichuan",
+    "bailingmoe",
+    "deci",
     "deepseek",
     "granite",
     "granitemoe",
+    "granitehybrid",
+    "internlm2",
+    "llada",
+    "minicpm",
+    "mistral3",
+    "olmo",
     "smollm3",
-    "arcee",
+    "xverse",
 ];
 
 /// Architectures whose fused q, k and v rows the conversion to GGUF sorts by kind, where Hugging Face sorts by head.

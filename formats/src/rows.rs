@@ -243,6 +243,9 @@ impl Layout {
     pub(crate) fn fits(&self, matrix: &Matrix, dtype: Dtype, bytes: u64) -> bool {
         let length = |rows: u64| dtype.bytes(matrix.columns)?.checked_mul(rows);
         let floats = matrix.grid == Grid::Float(dtype);
+        if matrix.columns == 0 {
+            return false;
+        }
         match self {
             Layout::Rows { first, order } => {
                 let whole = first.checked_add(matrix.rows).and_then(length).is_some_and(|length| length <= bytes);
