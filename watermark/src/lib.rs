@@ -40,6 +40,7 @@ mod drift;
 mod element;
 mod embed;
 mod error;
+mod gauge;
 mod key;
 mod ops;
 pub mod payload;
@@ -54,5 +55,8 @@ pub use detect::{DetectReport, RecordReport, Statistic, Verdict, detect, detect_
 pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
+pub use gauge::{
+    GAUGE_MARGIN, GaugeHost, GaugeLayer, GaugePlan, GaugeReport, GaugeScores, gauge_detect, gauge_embed, gauge_log10_p,
+};
 pub use key::{GROUPS, MarkKey, MarkSecret, recipient_commitment};
 pub use strength::Strength;
