@@ -40,38 +40,39 @@ pub(super) fn inverse_square_root(a: &Tensor) -> Result<Option<Tensor>> {
     Ok(None)
 }
 
+/// The slow way: Jacobi rotations until nothing is left off the diagonal, then Σ v vᵀ / √λ.
+#[cfg(test)]
+pub(super) fn reference(a: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let n = a.len();
+    let (mut a, mut v) = (a.to_vec(), vec![vec![0.0; n]; n]);
+    (0..n).for_each(|i| v[i][i] = 1.0);
+    for _ in 0..60 {
+        for p in 0..n {
+            for q in p + 1..n {
+                if a[p][q] == 0.0 {
+                    continue;
+                }
+                let angle = 0.5 * (2.0 * a[p][q]).atan2(a[q][q] - a[p][p]);
+                let (sin, cos) = angle.sin_cos();
+                for row in a.iter_mut().chain(v.iter_mut()) {
+                    (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
+                }
+                for k in 0..n {
+                    (a[p][k], a[q][k]) = (cos * a[p][k] - sin * a[q][k], sin * a[p][k] + cos * a[q][k]);
+                }
+            }
+        }
+    }
+    let entry = |i: usize, j: usize| (0..n).map(|k| v[i][k] * v[j][k] / a[k][k].sqrt()).sum();
+    (0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
     use proptest::prelude::*;
 
     use super::*;
-
-    /// The slow way: Jacobi rotations until nothing is left off the diagonal, then Σ v vᵀ / √λ.
-    fn reference(a: &[Vec<f64>]) -> Vec<Vec<f64>> {
-        let n = a.len();
-        let (mut a, mut v) = (a.to_vec(), vec![vec![0.0; n]; n]);
-        (0..n).for_each(|i| v[i][i] = 1.0);
-        for _ in 0..60 {
-            for p in 0..n {
-                for q in p + 1..n {
-                    if a[p][q] == 0.0 {
-                        continue;
-                    }
-                    let angle = 0.5 * (2.0 * a[p][q]).atan2(a[q][q] - a[p][p]);
-                    let (sin, cos) = angle.sin_cos();
-                    for row in a.iter_mut().chain(v.iter_mut()) {
-                        (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
-                    }
-                    for k in 0..n {
-                        (a[p][k], a[q][k]) = (cos * a[p][k] - sin * a[q][k], sin * a[p][k] + cos * a[q][k]);
-                    }
-                }
-            }
-        }
-        let entry = |i: usize, j: usize| (0..n).map(|k| v[i][k] * v[j][k] / a[k][k].sqrt()).sum();
-        (0..n).map(|i| (0..n).map(|j| entry(i, j)).collect()).collect()
-    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

@@ -6,8 +6,9 @@ use super::residual::{Directions, finite};
 use super::{GaugeLayer, HIDDEN_CLIP};
 use crate::{Error, Result};
 
-/// Passes of embedding: the directions of one layer's bits are not orthogonal, and rows change their RMS.
-const ROUNDS: usize = 4;
+/// Passes of embedding: the directions of one layer's bits are not orthogonal, rows change their RMS, and what is added
+/// widens the deviation a little.
+const ROUNDS: usize = 5;
 
 /// What does not change while up_proj is marked.
 pub(super) struct Layer {
@@ -37,7 +38,13 @@ impl Correlation {
 
 impl Layer {
     /// The layer `number` and the directions of bits `first`..`first + count`.
-    pub fn new(number: usize, layer: &GaugeLayer, directions: &Directions, first: usize, count: usize) -> Result<Layer> {
+    pub fn new(
+        number: usize,
+        layer: &GaugeLayer,
+        directions: &Directions,
+        first: usize,
+        count: usize,
+    ) -> Result<Layer> {
         let width = directions.up.dim(1)?;
         check(number, layer, width)?;
         let up = finite(&layer.up)?;
@@ -76,12 +83,11 @@ impl Layer {
         let energy = |t: &Tensor, axis: usize| -> Result<Vec<f32>> { Ok(t.sqr()?.sum(axis)?.to_vec1()?) };
         let (hidden_energy, filter_energy) = (energy(&self.hidden, 0)?, energy(&filter, 1)?);
         let mut correlation = self.correlate(covariance)?;
-        let target: Vec<f64> = correlation.deviation.iter().map(|deviation| margin * deviation).collect();
         for _ in 0..ROUNDS {
             let amplitudes: Vec<f32> = (0..side.len())
                 .map(|b| {
                     let sign = if side[b] { 1.0 } else { -1.0 };
-                    let need = (target[b] - sign * correlation.t[b]).max(0.0);
+                    let need = (margin * correlation.deviation[b] - sign * correlation.t[b]).max(0.0);
                     let amplitude = sign * need / f64::from(hidden_energy[b] * filter_energy[b]);
                     if amplitude.is_finite() { amplitude as f32 } else { 0.0 }
                 })

@@ -37,6 +37,8 @@
 
 mod inverse_root;
 mod layer;
+#[cfg(test)]
+mod reference;
 mod residual;
 
 use std::ops::Range;

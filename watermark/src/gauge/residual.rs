@@ -73,7 +73,7 @@ impl Residual {
 }
 
 /// The chips of some tokens: those of `up` for every bit, then of `gate`, then of `down`; \[3 · bits, tokens\] in f32.
-fn chips(key: &MarkKey, bits: usize, tokens: std::ops::Range<usize>) -> Result<Tensor> {
+pub(super) fn chips(key: &MarkKey, bits: usize, tokens: std::ops::Range<usize>) -> Result<Tensor> {
     let mut signs = Vec::with_capacity(PARTS.len() * bits * tokens.len());
     let mut bytes = Vec::new();
     for part in PARTS {
