@@ -129,7 +129,8 @@ impl Panel {
     }
 }
 
-fn fill(key: &[u8; 32], offset: u64, length: usize, bytes: &mut Vec<u8>) {
+/// Replaces `bytes` by `length` bytes of a keystream, from `offset` on.
+pub(crate) fn fill(key: &[u8; 32], offset: u64, length: usize, bytes: &mut Vec<u8>) {
     bytes.clear();
     bytes.resize(length, 0);
     if length > 0 {

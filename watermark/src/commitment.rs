@@ -8,6 +8,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
+use crate::gauge::GaugePlan;
 use crate::payload::{self, Code};
 use crate::{Error, Result};
 
@@ -98,6 +99,8 @@ pub struct Algorithm {
     pub code: String,
     /// How the weights are changed.
     pub embedding: String,
+    /// The band that re-parameterisations leave alone, when the model has room for one.
+    pub gauge: Option<Gauge>,
     /// Number of groups, each with a key of its own.
     pub groups: u32,
     /// Which tensors are marked; see [`tensors`](crate::tensors).
@@ -116,6 +119,7 @@ impl Algorithm {
             clip: 4,
             code: rung.code_name().into(),
             embedding: "host-cancelling-v1".into(),
+            gauge: None,
             groups: GROUPS as u32,
             selection: "matrix-4096-v1".into(),
             slots: rung.slots() as u32,
@@ -131,7 +135,13 @@ impl Algorithm {
     fn rung(&self) -> std::result::Result<Rung, String> {
         let rung = Rung::ALL.into_iter().find(|rung| self.code == rung.code_name());
         let rung = rung.ok_or_else(|| format!("code {:?}", self.code))?;
-        let known = Algorithm::new(rung, self.alpha_nano);
+        let mut known = Algorithm::new(rung, self.alpha_nano);
+        if let Some(gauge) = &self.gauge {
+            if gauge.plan().is_none() {
+                return Err(format!("gauge band {:?} of {} bits", gauge.version, gauge.bits));
+            }
+            known.gauge = Some(gauge.clone());
+        }
         let fields = [
             ("canon", &self.canon, &known.canon),
             ("chips", &self.chips, &known.chips),
@@ -145,6 +155,38 @@ impl Algorithm {
             }
             None => Ok(rung),
         }
+    }
+}
+
+/// The shape of the gauge band; see the module of that name in the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gauge {
+    /// Bits, all of which read as `true`.
+    pub bits: u32,
+    /// Layers of the model.
+    pub layers: u32,
+    /// Tokens of the model.
+    pub tokens: u32,
+    /// Which band.
+    pub version: String,
+}
+
+impl Gauge {
+    const VERSION: &str = "gated-mlp-v1";
+
+    pub(crate) fn new(plan: &GaugePlan) -> Gauge {
+        let (bits, layers, tokens) = (plan.bits as u32, plan.layers as u32, plan.tokens as u32);
+        Gauge { bits, layers, tokens, version: Gauge::VERSION.into() }
+    }
+
+    /// The band, if this version knows it and it is of a sensible size.
+    pub(crate) fn plan(&self) -> Option<GaugePlan> {
+        let sizes = [(self.bits, 4096), (self.layers, 1024), (self.tokens, 1 << 24)];
+        let sensible = sizes.iter().all(|&(size, most)| (1..=most).contains(&size));
+        let plan =
+            GaugePlan { bits: self.bits as usize, layers: self.layers as usize, tokens: self.tokens as usize };
+        (sensible && self.version == Gauge::VERSION).then_some(plan)
     }
 }
 
@@ -203,6 +245,7 @@ pub struct Opened {
     pub(crate) mark_id: [u8; 16],
     pub(crate) key: MarkKey,
     pub(crate) rung: Rung,
+    pub(crate) gauge: Option<GaugePlan>,
     /// Root of the unmarked model.
     pub(crate) base_digest: [u8; 32],
     /// Hash of the committed codeword.
@@ -227,6 +270,7 @@ impl Opened {
             mark_id: commitment.transcript.mark_id,
             key,
             rung,
+            gauge: commitment.transcript.algorithm.gauge.as_ref().and_then(Gauge::plan),
             base_digest: commitment.transcript.base_digest,
             codeword_hash: commitment.codeword_hash,
             codeword: None,
@@ -269,8 +313,19 @@ impl Commitment {
         base_digest: [u8; 32],
         payload: Option<&[u8]>,
     ) -> (Commitment, Vec<bool>) {
+        Commitment::with(key, rung, Algorithm::new(rung, alpha_nano), base_digest, payload)
+    }
+
+    /// The same for any algorithm of the rung.
+    pub(crate) fn with(
+        key: &MarkKey,
+        rung: Rung,
+        algorithm: Algorithm,
+        base_digest: [u8; 32],
+        payload: Option<&[u8]>,
+    ) -> (Commitment, Vec<bool>) {
         let transcript = Transcript {
-            algorithm: Algorithm::new(rung, alpha_nano),
+            algorithm,
             base_digest,
             key_hash: key.hash(),
             mark_id: key.mark_id(),

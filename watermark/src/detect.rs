@@ -7,7 +7,11 @@
 //! chips are still fair coins. They are exact only for a base that was fixed without the key, so a base counts only
 //! for records that committed to its digest.
 //!
-//! The best statistic of the best band decides, and the odds pay for all of them and for every record tried.
+//! **Gauge**, for a transformer whose record has that [band](crate::gauge): looked at only when the others found
+//! nothing, since it takes longer.
+//!
+//! The best statistic of the best band decides, and the odds pay for all of them (Bonferroni's rule, which asks for no
+//! independence), looked at or not, and for every record tried.
 
 use std::collections::BTreeMap;
 
@@ -18,12 +22,16 @@ use serde::Serialize;
 use crate::carrier::TensorCarrier;
 use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
 use crate::embed::decibel;
-use crate::key::MarkSecret;
+use crate::gauge::{self, GaugePlan};
+use crate::key::{MarkKey, MarkSecret};
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
 use crate::ops::{self, SlotSums};
-use crate::statistics::{self, THRESHOLD_LOG10_P};
+use crate::statistics::THRESHOLD_LOG10_P;
 use crate::tensors::{Block, Buffers, Content, Matrix, Reader, by_role, map_blocks, matrices};
 use crate::{Error, Result};
+
+/// Records whose gauge bands are looked at in one pass, which bounds memory.
+const GAUGE_KEYS: usize = 8;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +85,7 @@ pub struct RecordReport {
     pub rung: Rung,
     /// All hypotheses paid for.
     pub log10_p: f64,
-    /// `blind`, and `semi-blind` when the committed base was given; the best odds first.
+    /// `blind`; `semi-blind` when the committed base was given; `gauge` when it was looked at. The best odds first.
     pub bands: Vec<BandReport>,
     /// The committed payload, when a band decoded it.
     #[serde(with = "optional_hex")]
@@ -144,9 +152,18 @@ pub fn search(
     let scan = Scan::over(model, &matrices, opened, base, progress)?;
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
-    let bands = scan.marks.iter().map(|mark| 1 + u64::from(mark.semi_blind.is_some())).sum::<u64>();
+    let tried = |(opened, mark): (&Opened, &Measured)| {
+        STATISTICS * (1 + u64::from(mark.semi_blind.is_some())) + u64::from(opened.gauge.is_some())
+    };
+    let hypotheses = opened.iter().zip(&scan.marks).map(tried).sum();
+    let mut bands: Vec<Vec<BandReport>> =
+        opened.iter().zip(&scan.marks).map(|(opened, mark)| mark.judge(opened)).collect();
+    let is_found = |band: &BandReport| band.paid(hypotheses) <= THRESHOLD_LOG10_P;
+    if !bands.iter().flatten().any(is_found) {
+        look_at_gauge(model, opened, &mut bands)?;
+    }
     let records: Vec<RecordReport> =
-        opened.iter().zip(&scan.marks).map(|(opened, mark)| judge(opened, mark, STATISTICS * bands)).collect();
+        opened.iter().zip(bands).map(|(opened, bands)| conclude(opened, bands, hypotheses)).collect();
     let best = records.iter().min_by(|a, b| a.log10_p.total_cmp(&b.log10_p)).ok_or(Error::NoRecords)?;
     let verdict = match Rung::for_weights(weights) {
         None => Verdict::TooSmall,
@@ -157,7 +174,7 @@ pub fn search(
         verdict,
         log10_p: best.log10_p,
         threshold_log10_p: THRESHOLD_LOG10_P,
-        hypotheses: STATISTICS * bands,
+        hypotheses,
         mark_id: best.mark_id,
         payload: best.payload.clone(),
         payload_ok: best.payload_ok,
@@ -292,18 +309,44 @@ fn residual(suspect: &Tensor, base: &Tensor) -> Result<Tensor> {
     Ok((((suspect - base)? * base.abs()?)? * kept)?)
 }
 
-/// Turns what was measured for a record into odds.
-fn judge(opened: &Opened, mark: &Measured, hypotheses: u64) -> RecordReport {
-    let mut bands = vec![odds::judge("blind", opened, &mark.blind)];
-    bands.extend(mark.semi_blind.as_ref().map(|correlations| odds::judge("semi-blind", opened, correlations)));
-    bands.sort_by(|a, b| a.log10_p().total_cmp(&b.log10_p()));
+impl Measured {
+    fn judge(&self, opened: &Opened) -> Vec<BandReport> {
+        let mut bands = vec![odds::judge("blind", opened, &self.blind)];
+        bands.extend(self.semi_blind.as_ref().map(|correlations| odds::judge("semi-blind", opened, correlations)));
+        bands
+    }
+}
 
+/// Adds the gauge band of every record that has one; records with the same plan share the work.
+fn look_at_gauge(model: &Checkpoint, opened: &[Opened], bands: &mut [Vec<BandReport>]) -> Result<()> {
+    let mut plans: Vec<GaugePlan> = Vec::new();
+    for plan in opened.iter().filter_map(|opened| opened.gauge) {
+        if !plans.contains(&plan) {
+            plans.push(plan);
+        }
+    }
+    for plan in plans {
+        let of_plan = |number: &usize| opened[*number].gauge == Some(plan);
+        let numbers: Vec<usize> = (0..opened.len()).filter(of_plan).collect();
+        for some in numbers.chunks(GAUGE_KEYS) {
+            let keys: Vec<MarkKey> = some.iter().map(|&number| opened[number].key.clone()).collect();
+            for (&number, scores) in some.iter().zip(gauge::scores_of(model, &keys, &plan)?) {
+                bands[number].push(odds::judge_gauge(&opened[number], &scores));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Turns what the bands say about a record into odds.
+fn conclude(opened: &Opened, mut bands: Vec<BandReport>, hypotheses: u64) -> RecordReport {
+    bands.sort_by(|a, b| a.log10_p().total_cmp(&b.log10_p()));
     let payload = bands.iter().find_map(|band| band.payload.clone());
     RecordReport {
         mark_id: opened.mark_id,
         rung: opened.rung,
-        log10_p: statistics::pay(bands[0].log10_p(), (hypotheses as f64).log10()),
-        payload_ok: bands[0].payload_ok.map(|_| payload.is_some()),
+        log10_p: bands[0].paid(hypotheses),
+        payload_ok: opened.rung.payload_code().map(|_| payload.is_some()),
         payload,
         bands,
     }

@@ -20,7 +20,8 @@ use serde::Serialize;
 
 use crate::carrier::TensorCarrier;
 use crate::codes;
-use crate::commitment::{Commitment, Rung};
+use crate::commitment::{Algorithm, Commitment, Gauge, Rung};
+use crate::gauge::{self, Overlay};
 use crate::key::MarkKey;
 use crate::ops::{self, SlotSums};
 use crate::strength::{Host, HostPart, Strength};
@@ -44,6 +45,8 @@ pub struct EmbedOptions {
     pub payload: Option<Vec<u8>>,
     /// Root of the unmarked model.
     pub base_digest: [u8; 32],
+    /// Leaves out the gauge band, which a transformer with gated MLPs gets otherwise.
+    pub without_gauge: bool,
 }
 
 /// What was embedded.
@@ -101,10 +104,13 @@ pub fn embed(
     if let Some(payload) = options.payload.as_ref().filter(|payload| payload.len() != rung.payload_bytes()) {
         return Err(Error::PayloadLength { weights, given: payload.len(), room: rung.payload_bytes() });
     }
-    let mut embedder = Embedder { model, key, rung, matrices: matrices(model), progress, done: 0 };
+    let gauge = if rung == Rung::Full && !options.without_gauge { gauge::plan_of(model) } else { None };
+    let overlay = gauge.as_ref().map(|plan| Overlay::new(model, key, plan)).transpose()?.unwrap_or_default();
+    let mut embedder = Embedder { model, key, rung, overlay, matrices: matrices(model), progress, done: 0 };
 
     let (host, parts) = embedder.survey()?;
-    let (targets, commitment, mut amplitudes) = aim(key, rung, options, host, parts)?;
+    let algorithm = Algorithm { gauge: gauge.as_ref().map(Gauge::new), ..Algorithm::new(rung, 0) };
+    let (targets, commitment, mut amplitudes) = aim(key, rung, algorithm, options, host, parts)?;
     for _ in 0..TRIALS {
         let sums = embedder.trial(&amplitudes)?;
         targets.refine(&sums, &mut amplitudes);
@@ -137,6 +143,7 @@ pub fn embed(
 fn aim(
     key: &MarkKey,
     rung: Rung,
+    algorithm: Algorithm,
     options: &EmbedOptions,
     host: SlotSums,
     parts: Vec<HostPart>,
@@ -146,7 +153,9 @@ fn aim(
     let mut targets = Targets { alpha: 0.0, codeword: Vec::new(), host };
     let mut attempts = ATTEMPTS;
     loop {
-        let (commitment, codeword) = Commitment::new(key, rung, alpha_nano, options.base_digest, options.payload.as_deref());
+        let algorithm = Algorithm { alpha_nano, ..algorithm.clone() };
+        let (commitment, codeword) =
+            Commitment::with(key, rung, algorithm, options.base_digest, options.payload.as_deref());
         targets.alpha = commitment.transcript.algorithm.alpha();
         targets.codeword = codeword;
         let mut amplitudes = vec![0.0; rung.slots()];
@@ -233,6 +242,8 @@ struct Embedder<'a> {
     model: &'a Checkpoint,
     key: &'a MarkKey,
     rung: Rung,
+    /// The gauge band's change, which the rest is marked on top of.
+    overlay: Overlay,
     matrices: Vec<Matrix>,
     progress: &'a (dyn Fn(u64) + Sync),
     done: u64,
@@ -241,6 +252,11 @@ struct Embedder<'a> {
 impl Embedder<'_> {
     fn carrier(&self, matrix: &Matrix) -> TensorCarrier {
         TensorCarrier::new(self.key, matrix.role(), self.rung.slots_per_group())
+    }
+
+    fn overlaid(&self, matrix: &Matrix, block: Block) -> Result<Block> {
+        let tensor = self.overlay.apply(matrix.role(), block.first_row, block.tensor)?;
+        Ok(Block { tensor, ..block })
     }
 
     fn advance(&mut self, weights: u64) {
@@ -257,6 +273,7 @@ impl Embedder<'_> {
             let mut part = HostPart { marked: matrix.marked, grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
             let content = if matrix.marked { Content::WeightsAndCodes } else { Content::Weights };
             let measure = |block: Block| -> Result<(Option<SlotSums>, f64, f64)> {
+                let block = self.overlaid(&matrix, block)?;
                 let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
                 let energy = ops::squared_difference(&block.tensor, &block.tensor)?.1;
                 Ok((sums.transpose()?, energy, block.codes.as_ref().map_or(0.0, steps)))
@@ -279,6 +296,7 @@ impl Embedder<'_> {
         for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
             let carrier = self.carrier(matrix);
             let trial = |block: Block| {
+                let block = self.overlaid(matrix, block)?;
                 let first_row = block.first_row;
                 match block.codes {
                     None => ops::trial(&block.tensor, &carrier, first_row, amplitudes),
@@ -330,7 +348,7 @@ impl Embedder<'_> {
         let carrier = self.carrier(matrix);
         let work = |host: Block| {
             let unmarked = host.tensor.clone();
-            let block = mark(host, &carrier, amplitudes)?;
+            let block = mark(self.overlaid(matrix, host)?, &carrier, amplitudes)?;
             let sums = ops::project(&block.tensor, &carrier, block.first_row)?;
             let squares = ops::squared_difference(&block.tensor, &unmarked)?;
             Ok((block, sums, squares))

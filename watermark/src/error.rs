@@ -151,6 +151,31 @@ pub enum Error {
         reason: String,
     },
 
+    /// Tensors that do not make a gated MLP behind this embedding.
+    #[error(
+        "{}{found}: expected up_proj and gate_proj as [m, n], down_proj as [n, m] and a gain of [n], n being the \
+         embedding's width; the gauge band needs a transformer with gated MLPs",
+        layer.map_or(String::new(), |layer| format!("layer {layer}: "))
+    )]
+    Mlp {
+        /// The layer, or none for the embedding.
+        layer: Option<usize>,
+        /// The shapes found.
+        found: String,
+    },
+
+    /// The shape of a gauge band makes no sense.
+    #[error(
+        "a gauge band of {} bits over {} layers and {} tokens: give at least one of each, at most 65536 bits, and a \
+         codeword of as many bits as the record says",
+        .0.bits, .0.layers, .0.tokens
+    )]
+    GaugePlan(crate::gauge::GaugePlan),
+
+    /// The margin of a gauge band is no sensible number.
+    #[error("a margin of {0} standard deviations is outside 0 to 20: leave it at its default, or give one near 2.5")]
+    Margin(f64),
+
     /// The tensor library refused an operation: a fault of this crate.
     #[error("tensor arithmetic failed, which is a bug in countermark: {0}; please report it")]
     Tensor(#[from] candle_core::Error),

@@ -43,6 +43,7 @@ mod drift;
 mod element;
 mod embed;
 mod error;
+mod gauge;
 mod key;
 mod odds;
 mod ops;
@@ -53,12 +54,15 @@ pub mod statistics;
 mod strength;
 pub mod tensors;
 
-pub use commitment::{Algorithm, Commitment, Opened, Rung, Transcript};
+pub use commitment::{Algorithm, Commitment, Gauge, Opened, Rung, Transcript};
 pub use detect::{Base, DetectReport, RecordReport, Verdict, detect, detect_work, search};
 pub use disclosure::Disclosure;
 pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
+pub use gauge::{
+    GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, GaugeReport, GaugeScores, gauge_detect, gauge_embed, gauge_log10_p,
+};
 pub use key::{GROUPS, MarkKey, MarkSecret, recipient_commitment};
 pub use odds::{BandReport, Statistic};
 pub use strength::Strength;

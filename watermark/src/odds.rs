@@ -7,6 +7,8 @@
 use serde::Serialize;
 
 use crate::commitment::{Opened, codeword_hash, optional_hex};
+use crate::gauge::gauge_log10_p;
+use crate::key::GROUPS;
 use crate::ops::SlotSums;
 use crate::statistics;
 
@@ -45,7 +47,7 @@ impl Correlations {
 /// What one band says about one record.
 #[derive(Clone, Debug, Serialize)]
 pub struct BandReport {
-    /// `blind`, or `semi-blind` for the difference to the base.
+    /// `blind`, `semi-blind` for the difference to the base, or `gauge` for what re-parameterisations leave alone.
     pub name: &'static str,
     /// Each statistic before anything is paid.
     pub statistics: Vec<Statistic>,
@@ -67,12 +69,17 @@ impl BandReport {
     pub(crate) fn log10_p(&self) -> f64 {
         self.statistics.iter().map(|statistic| statistic.log10_p).fold(0.0, f64::min)
     }
+
+    /// The same after paying for the hypotheses tried.
+    pub(crate) fn paid(&self, hypotheses: u64) -> f64 {
+        statistics::pay(self.log10_p(), (hypotheses as f64).log10())
+    }
 }
 
 /// A statistic and its bound, before anything is paid.
 #[derive(Clone, Debug, Serialize)]
 pub struct Statistic {
-    /// `sign-test` or `sign-flip`.
+    /// `sign-test`, `sign-flip`, or in the gauge band `rademacher`, the bound of Bentkus and Dzindzalieta.
     pub name: &'static str,
     /// log10 of the bound.
     pub log10_p: f64,
@@ -107,6 +114,22 @@ pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlat
         z: correlations.z(&leanings),
         payload: found.map(|found| found.payload),
         payload_ok,
+    }
+}
+
+/// Compares a gauge band's scores, in standard deviations, with the record: bit b belongs to group b mod 4.
+pub(crate) fn judge_gauge(opened: &Opened, scores: &[f64]) -> BandReport {
+    let leanings: Vec<f64> =
+        scores.iter().enumerate().filter(|(bit, _)| opened.groups[bit % GROUPS]).map(|(_, &score)| score).collect();
+    let codeword = vec![true; leanings.len()];
+    BandReport {
+        name: "gauge",
+        statistics: vec![Statistic { name: "rademacher", log10_p: gauge_log10_p(&leanings, &codeword) }],
+        slots: leanings.len() as u64,
+        slots_agreeing: leanings.iter().filter(|&&score| score > 0.0).count() as u64,
+        z: leanings.iter().sum::<f64>() / (leanings.len() as f64).sqrt().max(1.0),
+        payload: None,
+        payload_ok: None,
     }
 }
 

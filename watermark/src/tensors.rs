@@ -53,7 +53,7 @@ impl Matrix {
 /// The matrices of a checkpoint, sorted by role.
 pub fn matrices(model: &Checkpoint) -> Vec<Matrix> {
     let stored = model.matrices();
-    let is_encoder = stored.iter().any(|matrix| matrix.role.contains("token_type"));
+    let is_encoder = stored.iter().any(|matrix| matrix.role == "embed_types");
     let makes_logits = |role: &str| !is_encoder && matches!(role, "head" | "embed");
     let matrix = |stored: countermark_formats::Matrix| {
         // The upper bound keeps every keystream within its 2³² blocks.

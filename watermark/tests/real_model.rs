@@ -21,9 +21,9 @@ fn minilm_carries_a_payload_below_40_db() {
             "{strength:?}: {:.3} dB, log10 p {:.1}, {} of 576 slots agree, {} reached, z {:.1}, {} weights",
             found.distortion_db.unwrap(),
             found.log10_p,
-            found.records[0].slots_agreeing,
+            found.records[0].bands[0].slots_agreeing,
             report.slots_reached,
-            found.records[0].z,
+            found.records[0].bands[0].z,
             found.weights
         );
         assert_eq!((found.verdict, found.payload_ok), (Verdict::Detected, Some(true)));
@@ -34,13 +34,13 @@ fn minilm_carries_a_payload_below_40_db() {
     let records: Vec<Commitment> = (0..keys)
         .map(|number| {
             let key = MarkKey::derive(&secret(), [1; 32], [number; 16], None);
-            Commitment::new(&key, Rung::Payload, 1, [0; 32], None).0
+            Commitment::new(&key, Rung::Full, 1, [0; 32], None).0
         })
         .collect();
     let null = detect(&open(host), &secret(), &records, None, &|_| ()).unwrap();
     assert_eq!(null.verdict, Verdict::NotDetected);
     for x in [0.5f64, 0.1, 0.05] {
-        let hits = null.records.iter().filter(|record| record.statistics[0].log10_p <= x.log10()).count() as f64;
+        let hits = null.records.iter().filter(|record| record.bands[0].statistics[0].log10_p <= x.log10()).count() as f64;
         let expected = x * f64::from(keys);
         println!("{hits} of {keys} wrong keys with p <= {x}");
         assert!(hits <= expected + 4.0 * (expected * (1.0 - x)).sqrt(), "{hits} of {keys} at {x}");

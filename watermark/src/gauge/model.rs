@@ -1,0 +1,158 @@
+//! The gauge band of a checkpoint: which layers it has, and how its change is laid over the blocks that are marked.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+use countermark_formats::{Checkpoint, Dtype, Grid};
+
+use super::{GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, gauge_detect, gauge_embed};
+use crate::carrier::{Panel, TensorCarrier};
+use crate::element::Element;
+use crate::key::MarkKey;
+use crate::tensors::{Buffers, Matrix, Reader, by_role};
+use crate::{Error, Result};
+
+/// Bits of the band, all of which read as `true`: their secrecy is in the chips.
+const BITS: usize = 128;
+/// Widest residual stream: whitening takes the cube of it.
+const MAX_WIDTH: u64 = 4096;
+/// Names of the norm that up_proj and gate_proj read from, before and after the layer's number.
+const NORMS: [(&str, &str); 2] = [("layers.", ".post_attention_layernorm.weight"), ("blk.", ".ffn_norm.weight")];
+
+/// The band that a checkpoint has room for: every layer a gated MLP of floats. `None` for other models.
+pub(crate) fn plan_of(model: &Checkpoint) -> Option<GaugePlan> {
+    let model = Model::new(model);
+    let embedding = model.matrices.get("embed")?.stored.clone();
+    let layers = (0..).take_while(|&layer| model.mlp(layer).is_some()).count();
+    let in_range = layers > 0 && (64..=MAX_WIDTH).contains(&embedding.columns) && embedding.rows >= 64;
+    let fits = |layer: usize| {
+        model.mlp(layer).is_some_and(|[up, gate, down]| {
+            matches!(up.stored.grid, Grid::Float(Dtype::F32 | Dtype::F16 | Dtype::Bf16))
+                && up.marked
+                && up.stored.columns == embedding.columns
+                && gate.shape() == up.shape()
+                && down.shape() == (up.stored.columns, up.stored.rows)
+        })
+    };
+    (in_range && (0..layers).all(fits)).then_some(GaugePlan { bits: BITS, layers, tokens: embedding.rows as usize })
+}
+
+/// Scores of every key: T_b in standard deviations, for each bit. All zeros when the model has no such layers.
+pub(crate) fn scores_of(model: &Checkpoint, keys: &[MarkKey], plan: &GaugePlan) -> Result<Vec<Vec<f64>>> {
+    let model = Model::new(model);
+    if !model.matrices.contains_key("embed") {
+        return Ok(vec![vec![0.0; plan.bits]; keys.len()]);
+    }
+    Ok(gauge_detect(&model, keys, plan)?.z)
+}
+
+struct Model<'a> {
+    model: &'a Checkpoint,
+    matrices: BTreeMap<String, Matrix>,
+}
+
+impl<'a> Model<'a> {
+    fn new(model: &'a Checkpoint) -> Model<'a> {
+        Model { model, matrices: by_role(model) }
+    }
+
+    /// up, gate and down of a layer.
+    fn mlp(&self, layer: usize) -> Option<[&Matrix; 3]> {
+        let part = |part: &str| self.matrices.get(&format!("layers.{layer}.mlp.{part}"));
+        Some([part("up")?, part("gate")?, part("down")?])
+    }
+
+    fn gain(&self, layer: usize) -> Result<Option<Tensor>> {
+        let is_norm = |name: &str| NORMS.iter().any(|(before, after)| name.ends_with(&format!("{before}{layer}{after}")));
+        let is_gain = |index: &usize| {
+            let info = &self.model.tensors()[*index].info;
+            info.shape.len() == 1 && is_norm(&info.name)
+        };
+        let Some(index) = (0..self.model.tensors().len()).find(is_gain) else { return Ok(None) };
+        let info = &self.model.tensors()[index].info;
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::Bf16 => DType::BF16,
+            _ => return Ok(None),
+        };
+        let mut bytes = Vec::new();
+        self.model.read(index, &mut bytes)?;
+        let shape = [info.elements() as usize];
+        Ok(Some(Tensor::from_raw_buffer(&bytes, dtype, &shape, &Device::Cpu)?.to_dtype(DType::F32)?))
+    }
+
+    fn whole(&self, matrix: &Matrix) -> Result<Tensor> {
+        Reader::new(self.model, matrix)?.values(0, matrix.stored.rows, &mut Buffers::default())
+    }
+}
+
+impl GaugeHost for Model<'_> {
+    fn embedding_shape(&self) -> (usize, usize) {
+        self.matrices.get("embed").map_or((0, 0), |embed| (embed.stored.rows as usize, embed.stored.columns as usize))
+    }
+
+    fn embedding_rows(&self, rows: Range<usize>) -> Result<Tensor> {
+        let missing = || Error::Mlp { layer: None, found: "no embedding".into() };
+        let embed = self.matrices.get("embed").ok_or_else(missing)?;
+        Reader::new(self.model, embed)?.values(rows.start as u64, rows.len() as u64, &mut Buffers::default())
+    }
+
+    fn layer(&self, number: usize) -> Result<Option<GaugeLayer>> {
+        let Some([up, gate, down]) = self.mlp(number) else { return Ok(None) };
+        let (up, gate, down) = (self.whole(up)?, self.whole(gate)?, self.whole(down)?);
+        Ok(Some(GaugeLayer { up, gate, down, gain: self.gain(number)? }))
+    }
+}
+
+/// The change of a whole model, by the role of the matrix it belongs to.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    changes: BTreeMap<String, Change>,
+}
+
+struct Change {
+    change: GaugeChange,
+    /// Its dither decides the cast; a stream of its own.
+    dither: TensorCarrier,
+}
+
+impl Overlay {
+    /// Works out the change that marks a model.
+    pub fn new(model: &Checkpoint, key: &MarkKey, plan: &GaugePlan) -> Result<Overlay> {
+        let mut overlay = Overlay::default();
+        let codeword = vec![true; plan.bits];
+        gauge_embed(&Model::new(model), key, plan, &codeword, GAUGE_MARGIN, &mut |layer, change| {
+            let role = format!("layers.{layer}.mlp.up");
+            let dither = TensorCarrier::new(key, &format!("gauge {role}"), 1);
+            overlay.changes.insert(role, Change { change, dither });
+            Ok(())
+        })?;
+        Ok(overlay)
+    }
+
+    /// A block with the change, in the same dtype; the same block every time.
+    pub fn apply(&self, role: &str, first_row: u64, block: Tensor) -> Result<Tensor> {
+        let Some(Change { change, dither }) = self.changes.get(role) else { return Ok(block) };
+        let (rows, columns) = block.dims2()?;
+        let first = first_row as usize;
+        let target = (block.to_dtype(DType::F32)? + change.rows(first..first + rows)?)?;
+        let target = target.flatten_all()?.to_vec1::<f32>()?;
+        let mut panel = Panel::default();
+        panel.load(dither, first_row, rows, columns, true);
+        fn cast<E: Element>(target: &[f32], columns: usize, panel: &Panel) -> Vec<E> {
+            let row = |(number, row): (usize, &[f32])| -> Vec<E> {
+                let dither = panel.row(number).dither.as_chunks::<2>().0;
+                row.iter().zip(dither).map(|(&x, &dither)| E::dithered(x, u16::from_le_bytes(dither))).collect()
+            };
+            target.chunks(columns).enumerate().flat_map(row).collect()
+        }
+        let (shape, device) = ((rows, columns), block.device());
+        Ok(match block.dtype() {
+            DType::BF16 => Tensor::from_vec(cast::<half::bf16>(&target, columns, &panel), shape, device)?,
+            DType::F16 => Tensor::from_vec(cast::<half::f16>(&target, columns, &panel), shape, device)?,
+            _ => Tensor::from_vec(target, shape, device)?,
+        })
+    }
+}
