@@ -7,8 +7,11 @@
 //! extent is at least 64, a row is one innermost line, and when it is less (convolution kernels), a row is all that
 //! belongs to the outermost index. Scales and zero points are no matrices.
 //!
-//! Names become roles, see the [table](crate::roles). GPT-2's layers are stored \[inputs, outputs\] by Hugging Face and
-//! are turned round here; rows that the conversion to GGUF reorders are put back. A fused matrix stays fused.
+//! Names become roles: `embed`, `embed_positions`, `embed_types`, `head`, `pooler`, and for layer N
+//! `layers.N.attn.{q,k,v,o,qkv}`, `layers.N.mlp.{gate,up,down,gate_up}`, `layers.N.experts.E.{gate,up,down,gate_up}`,
+//! `layers.N.shared.{gate,up,down}`, `layers.N.router`; an unknown name stays as it is, without `.weight`, and so do names
+//! that would share a role. GPT-2's layers are stored \[inputs, outputs\] by Hugging Face and are turned round here; rows
+//! that the conversion to GGUF reorders are put back. A fused matrix stays fused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
