@@ -7,8 +7,8 @@ pub struct CodeBlock {
     pub code: Vec<i16>,
     /// Their values, dequantised as the format's own reader does.
     pub value: Vec<f32>,
-    /// Change of the value for one code up. Negative when a scale is; 0 where no code lies above, or for a value that is
-    /// not finite, which stays as it is.
+    /// Change of the value for one code up. Negative when a scale is; 0 where no code lies above, or for a value that
+    /// is not finite, which stays as it is.
     pub up: Vec<f32>,
     /// Change of the value for one code down, with its sign turned round: on an even grid the same as `up`.
     pub down: Vec<f32>,

@@ -32,8 +32,8 @@ enum Held {
 }
 
 impl Checkpoint {
-    /// Opens a matrix for reading by rows. Holds scales; and when the layout is not row-wise (GPTQ, AWQ, transposed), the
-    /// stored bytes of the tensor.
+    /// Opens a matrix for reading by rows. Holds scales; and when the layout is not row-wise (GPTQ, AWQ, transposed),
+    /// the stored bytes of the tensor.
     ///
     /// # Errors
     /// A matrix of another checkpoint, a source that fails, scales that do not fit.
