@@ -34,7 +34,7 @@ impl Packing {
         };
         let fits = words.checked_mul(8) == Some(*rows) && words == zero_words && groups == zero_groups;
         let whole = *rows > 0 && *groups > 0 && *columns > 0 && columns.is_multiple_of(*groups);
-        (fits && whole).then(|| Packing { rows: *rows, columns: *columns, groups: *groups })
+        (fits && whole).then_some(Packing { rows: *rows, columns: *columns, groups: *groups })
     }
 
     /// Length of `qweight`.

@@ -7,8 +7,8 @@ pub struct CodeBlock {
     pub code: Vec<i16>,
     /// Their values, dequantised as the format's own reader does.
     pub value: Vec<f32>,
-    /// Change of the value for one code up. Negative when a scale is; 0 where no code lies above, or for a value that is
-    /// not finite, which stays as it is.
+    /// Change of the value for one code up. Negative when a scale is; 0 where no code lies above, or for a value that
+    /// is not finite, which stays as it is.
     pub up: Vec<f32>,
     /// Change of the value for one code down, with its sign turned round: on an even grid the same as `up`.
     pub down: Vec<f32>,
@@ -21,19 +21,20 @@ pub struct CodeBlock {
 }
 
 impl CodeBlock {
-    pub(crate) fn clear(&mut self, range: CodeRange) {
-        self.code.clear();
-        self.value.clear();
-        self.up.clear();
-        self.down.clear();
+    /// Makes room for so many codes and gives their places, to be filled in order.
+    pub(crate) fn places(&mut self, count: usize, range: CodeRange) -> impl FnMut(Cell) {
         (self.low, self.high, self.most) = (range.low, range.high, range.most);
-    }
-
-    pub(crate) fn push(&mut self, cell: Cell) {
-        self.code.push(cell.code);
-        self.value.push(cell.value);
-        self.up.push(cell.up);
-        self.down.push(cell.down);
+        self.code.resize(count, 0);
+        self.value.resize(count, 0.0);
+        self.up.resize(count, 0.0);
+        self.down.resize(count, 0.0);
+        let places = self.code.iter_mut().zip(&mut self.value).zip(&mut self.up).zip(&mut self.down);
+        let mut places = places.map(|(((code, value), up), down)| (code, value, up, down));
+        move |cell| {
+            if let Some((code, value, up, down)) = places.next() {
+                (*code, *value, *up, *down) = (cell.code, cell.value, cell.up, cell.down);
+            }
+        }
     }
 }
 

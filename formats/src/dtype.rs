@@ -231,7 +231,7 @@ impl Dtype {
     /// exceeds 64 bits.
     pub fn bytes(self, elements: u64) -> Option<u64> {
         let (block, bytes) = self.block();
-        if elements % block != 0 {
+        if !elements.is_multiple_of(block) {
             return None;
         }
         (elements / block).checked_mul(bytes)
@@ -243,8 +243,8 @@ impl Dtype {
     }
 }
 
-/// ggml's numbers. Missing ones were withdrawn (4, 5, 31 to 33, 36 to 38), are never stored (9, Q8_1, whose size differs between
-/// readers), or are not given yet.
+/// ggml's numbers. Missing ones were withdrawn (4, 5, 31 to 33, 36 to 38), are never stored (9, Q8_1, whose size
+/// differs between readers), or are not given yet.
 const GGML: [(u32, Dtype); 33] = [
     (0, Dtype::F32),
     (1, Dtype::F16),

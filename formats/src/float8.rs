@@ -1,9 +1,9 @@
 //! 8-bit floats of the OCP specification as codes.
 //!
-//! The code of a float is its ordinal: its magnitude bits, negative for negative floats, so that one code up is the next
-//! larger float. Both zeros have code 0. E4M3 has 3 bits of mantissa, exponent bias 7, no infinities, and NaN at
-//! magnitude 127; its largest float is 448 (magnitude 126). E5M2 is the upper half of an f16: infinity at magnitude 124,
-//! largest float 57344 (123).
+//! The code of a float is its ordinal: its magnitude bits, negative for negative floats, so that one code up is the
+//! next larger float. Both zeros have code 0. E4M3 has 3 bits of mantissa, exponent bias 7, no infinities, and NaN at
+//! magnitude 127; its largest float is 448 (magnitude 126). E5M2 is the upper half of an f16: infinity at magnitude
+//! 124, largest float 57344 (123).
 
 use half::f16;
 
@@ -53,8 +53,8 @@ pub(crate) fn cell(dtype: Dtype, range: CodeRange, stored: u8, scale: f32) -> Ce
     Cell { code, value: float * scale, up: step(code + 1) * scale, down: -step(code - 1) * scale }
 }
 
-/// Puts a code, which must be in range, into a byte. An equal code leaves the byte as it is, also −0; what is not finite
-/// always stays.
+/// Puts a code, which must be in range, into a byte. An equal code leaves the byte as it is, also −0; what is not
+/// finite always stays.
 pub(crate) fn put(dtype: Dtype, stored: &mut u8, to: i16) {
     if value(dtype, *stored).is_finite() && code(*stored) != to {
         *stored = byte(to);

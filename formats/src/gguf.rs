@@ -1,10 +1,10 @@
 //! The GGUF header, versions 2 and 3, read strictly.
 //!
-//! A file is, all little-endian: the magic `GGUF`, the version (u32), the number of tensors and of metadata entries (u64
-//! each); the metadata; the tensors' entries; zeros up to the alignment (`general.alignment`, 32 unless said); the
+//! A file is, all little-endian: the magic `GGUF`, the version (u32), the number of tensors and of metadata entries
+//! (u64 each); the metadata; the tensors' entries; zeros up to the alignment (`general.alignment`, 32 unless said); the
 //! tensors' bytes, each tensor beginning at a multiple of the alignment. A string is its length (u64) and its bytes. An
-//! entry of metadata is a key, a type (u32) and a value; a tensor's entry is a name, the number of dimensions (u32), the
-//! dimensions (u64, the fastest first), ggml's type number (u32) and the offset (u64) into the data.
+//! entry of metadata is a key, a type (u32) and a value; a tensor's entry is a name, the number of dimensions (u32),
+//! the dimensions (u64, the fastest first), ggml's type number (u32) and the offset (u64) into the data.
 //!
 //! What two readers could understand differently is refused: repeated keys and names, arrays in arrays, tensors that
 //! overlap or leave more than the alignment between them, bytes behind the last. Shapes are turned round, so that the

@@ -1,14 +1,17 @@
 //! Logical matrices: the weights as the network uses them, rows being outputs and columns inputs, however a file stores
 //! them.
 //!
-//! What counts as a matrix: a tensor of at least two dimensions of F64, F32, F16 or BF16, of ggml's quantised blocks, of
-//! 8-bit floats, or of int8 with scales beside it; and the packed layers of GPTQ and AWQ. With two dimensions rows and
-//! columns are as stored. With more, a stack of experts is one matrix for each expert; otherwise, when the innermost
-//! extent is at least 64, a row is one innermost line, and when it is less (convolution kernels), a row is all that
-//! belongs to the outermost index. Scales and zero points are no matrices.
+//! What counts as a matrix: a tensor of at least two dimensions of F64, F32, F16 or BF16, of ggml's quantised blocks,
+//! of 8-bit floats, or of int8 with scales beside it; and the packed layers of GPTQ and AWQ. With two dimensions rows
+//! and columns are as stored. With more, a stack of experts is one matrix for each expert; otherwise, when the
+//! innermost extent is at least 64, a row is one innermost line, and when it is less (convolution kernels), a row is
+//! all that belongs to the outermost index. Scales and zero points are no matrices.
 //!
-//! Names become roles, see the [table](crate::roles). GPT-2's layers are stored \[inputs, outputs\] by Hugging Face and
-//! are turned round here; rows that the conversion to GGUF reorders are put back. A fused matrix stays fused.
+//! Names become roles: `embed`, `embed_positions`, `embed_types`, `head`, `pooler`, and for layer N
+//! `layers.N.attn.{q,k,v,o,qkv}`, `layers.N.mlp.{gate,up,down,gate_up}`, `layers.N.experts.E.{gate,up,down,gate_up}`,
+//! `layers.N.shared.{gate,up,down}`, `layers.N.router`; an unknown name stays as it is, without `.weight`, and so do
+//! names that would share a role. GPT-2's layers are stored \[inputs, outputs\] by Hugging Face and are turned round
+//! here; rows that the conversion to GGUF reorders are put back. A fused matrix stays fused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,7 +74,7 @@ impl Matrix {
         self.rows * self.columns
     }
 
-    /// True when the tensor is this matrix, of floats, with its rows in order: then row r begins at byte
+    /// True when the tensor begins with this matrix, of floats, its rows in order: then row r begins at the tensor's byte
     /// r · columns · bytes of an element.
     pub fn is_contiguous(&self) -> bool {
         matches!(self.grid, Grid::Float(_)) && self.layout == Layout::Rows { first: 0, order: Order::Same }
@@ -288,7 +291,8 @@ fn is_scale(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16)
 }
 
-/// Names that quantisers give to scales; such floats are no weights even when the codes they belong to are unknown here.
+/// Names that quantisers give to scales; such floats are no weights even when the codes they belong to are unknown
+/// here.
 fn names_scales(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     ["scale", "scales", "_scale", "SCB", "absmax", "nested_absmax", "quant_map", "nested_quant_map"].contains(&last)

@@ -1,7 +1,7 @@
 //! Names of tensors in files become **roles**: what a matrix does in the network, the same for every file format.
 //!
-//! Roles are `embed`, `embed_positions`, `embed_types`, `head`, `pooler`, and for layer N `layers.N.attn.{q,k,v,o,qkv}`,
-//! `layers.N.mlp.{gate,up,down,gate_up}`, `layers.N.experts.E.{gate,up,down,gate_up}`,
+//! Roles are `embed`, `embed_positions`, `embed_types`, `head`, `pooler`, and for layer N
+//! `layers.N.attn.{q,k,v,o,qkv}`, `layers.N.mlp.{gate,up,down,gate_up}`, `layers.N.experts.E.{gate,up,down,gate_up}`,
 //! `layers.N.shared.{gate,up,down}` and `layers.N.router`. They are known for the decoders of the Llama, Mistral, Qwen,
 //! Gemma, Phi, Falcon, GPT-2, GPT-J, GPT-NeoX, OPT, BLOOM and InternLM families and for BERT-like encoders, under their
 //! Hugging Face names and those of GGUF. Every other name stays as it is, without `.weight` at its end.

@@ -32,8 +32,8 @@ enum Held {
 }
 
 impl Checkpoint {
-    /// Opens a matrix for reading by rows. Holds scales; and when the layout is not row-wise (GPTQ, AWQ, transposed), the
-    /// stored bytes of the tensor.
+    /// Opens a matrix for reading by rows. Holds scales; and when the layout is not row-wise (GPTQ, AWQ, transposed),
+    /// the stored bytes of the tensor.
     ///
     /// # Errors
     /// A matrix of another checkpoint, a source that fails, scales that do not fit.
@@ -153,7 +153,13 @@ impl Rows<'_> {
             to_f32(dtype, &bytes, values);
             return Ok(());
         }
-        self.visit(rows, &mut |cell| values.push(cell.value))
+        values.resize(self.matrix.count(&rows)?, 0.0);
+        let mut places = values.iter_mut();
+        self.visit(rows, &mut |cell| {
+            if let Some(place) = places.next() {
+                *place = cell.value;
+            }
+        })
     }
 
     /// The codes of some rows with what they can become.
@@ -165,12 +171,12 @@ impl Rows<'_> {
         let Some(range) = range else {
             return Err(Error::WrongGrid { role: self.matrix.role.clone(), wanted: "codes" });
         };
-        block.clear(range);
-        self.visit(rows, &mut |cell| block.push(cell))
+        let count = self.matrix.count(&rows)?;
+        self.visit(rows, &mut block.places(count, range))
     }
 
+    /// Visits the codes of rows that are in range.
     fn visit(&self, rows: Range<u64>, visit: &mut impl FnMut(Cell)) -> Result<()> {
-        self.matrix.check_rows(&rows)?;
         match &self.held {
             Held::Gptq(layer) => rows.for_each(|row| layer.row(row, visit)),
             Held::Awq(layer) => rows.for_each(|row| layer.row(row, visit)),
@@ -229,6 +235,13 @@ impl Matrix {
             return Ok(());
         }
         Err(Error::NoSuchRows { role: self.role.clone(), begin: rows.start, end: rows.end, rows: self.rows })
+    }
+
+    /// Number of elements of some rows.
+    fn count(&self, rows: &Range<u64>) -> Result<usize> {
+        self.check_rows(rows)?;
+        let count = (rows.end - rows.start).checked_mul(self.columns).and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| Error::BadValues { role: self.role.clone(), reason: "too many rows at once".into() })
     }
 
     /// Bytes of a stored row. [`Layout::fits`] has made sure that there is such a number.

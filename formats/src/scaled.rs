@@ -1,7 +1,7 @@
 //! Whole tensors of int8 or 8-bit floats with scales beside them.
 //!
-//! Value of an element: scale · (code − zero), where a scale covers the whole tensor, a row, a run of columns of one row,
-//! or a square of 128 × 128, as the scales' shape tells. Zero points, of the scales' shape, are 0 when absent.
+//! Value of an element: scale · (code − zero), where a scale covers the whole tensor, a row, a run of columns of one
+//! row, or a square of 128 × 128, as the scales' shape tells. Zero points, of the scales' shape, are 0 when absent.
 
 use crate::codes::CodeRange;
 
@@ -23,7 +23,8 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// From the shape of the scales of a matrix, where extents of 1 at the end count for nothing; `None` when it covers no such matrix.
+    /// From the shape of the scales of a matrix, where extents of 1 at the end count for nothing; `None` when it covers
+    /// no such matrix.
     pub fn of(shape: &[u64], rows: u64, columns: u64) -> Option<Cover> {
         let mut shape = shape;
         while let [most @ .., 1] = shape {

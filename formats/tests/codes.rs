@@ -206,6 +206,25 @@ fn int8_with_scales_beside() {
     assert_eq!(of("a.weight", vec![("a.weight_scale", "F32", &[2, 3], runs)]), [-128.0, -254.0, -3.0, 0.0, 5.0, 762.0]);
 }
 
+/// A published pair, the folder of the Python package fracast: every code times its scale is the float, to half a step.
+#[test]
+fn fracast_codes_are_its_floats_rounded() {
+    let Some(folder) = common::named("COUNTERMARK_FRACAST") else { return };
+    let read = |name: &str| open(std::fs::read(folder.join("weights").join(name)).unwrap());
+    let (floats, quantised) = (read("model.safetensors"), read("model.int8.safetensors"));
+    let mut compared = 0;
+    for ours in quantised.matrices().iter().filter(|matrix| matrix.grid == Grid::Codes) {
+        let original = values(&floats, &matrix(&floats, &ours.role));
+        let block = codes(&quantised, ours);
+        assert_eq!(block.value.len(), original.len());
+        for ((value, step), original) in block.value.iter().zip(&block.up).zip(&original) {
+            assert!((value - original).abs() <= 0.501 * step, "{}: {value} and {original}", ours.role);
+        }
+        compared += 1;
+    }
+    assert_eq!(compared, 19, "20 tensors are quantised, one of them a vector");
+}
+
 /// All 256 bytes of both 8-bit floats, from the specification: sign, exponent, mantissa.
 #[test]
 fn float8_values() {
@@ -260,7 +279,8 @@ fn float8_with_scales() {
     }
 }
 
-/// Puts random codes, reads them back, puts the old ones back: the bytes are the old ones, so nothing but codes changed.
+/// Puts random codes, reads them back, puts the old ones back: the bytes are the old ones, so nothing but codes
+/// changed.
 fn edit_and_back(file: Vec<u8>, role: &str, seed: u64) {
     let mut random = Random(seed);
     let model = open(file.clone());
@@ -283,8 +303,8 @@ fn edit_and_back(file: Vec<u8>, role: &str, seed: u64) {
     marked[range.start as usize..range.end as usize].copy_from_slice(edit.bytes());
     let after = codes(&open(marked), matrix);
     assert_eq!(after.code, new);
-    for i in 0..new.len() {
-        let k = f32::from(new[i] - before.code[i]);
+    for (i, to) in new.iter().enumerate() {
+        let k = f32::from(to - before.code[i]);
         let change = if k >= 0.0 { k * before.up[i] } else { k * before.down[i] };
         let (expected, found) = (before.value[i] + change, after.value[i]);
         let room = 1e-5 * (before.value[i].abs() + change.abs() + found.abs());

@@ -175,16 +175,9 @@ fn gpt2_layers_are_turned_round() {
         ("wte.weight", 9, 4),
     ];
     let file = |widening: bool| {
-        let shapes: Vec<[u64; 2]> = shapes
-            .iter()
-            .map(|(name, a, b)| if widening || *name == "wte.weight" { [*a, *b] } else { [*b, *a] })
-            .collect();
-        let parts: Vec<Part<'_>> = shapes
-            .iter()
-            .zip(&shapes[..])
-            .zip(&self::gpt2_names())
-            .map(|((shape, _), name)| (*name, "F32", &shape[..], f32s(numbered(shape[0], shape[1]))))
-            .collect();
+        let shapes = shapes.map(|(name, a, b)| (name, if widening || name == "wte.weight" { [a, b] } else { [b, a] }));
+        let data = |shape: &[u64; 2]| f32s(numbered(shape[0], shape[1]));
+        let parts: Vec<Part<'_>> = shapes.iter().map(|(name, shape)| (*name, "F32", &shape[..], data(shape))).collect();
         open(safetensors(&parts))
     };
     let model = file(true);
@@ -209,10 +202,6 @@ fn gpt2_layers_are_turned_round() {
     let model = file(false);
     let up = matrix(&model, "layers.0.mlp.up");
     assert!(up.is_contiguous() && values(&model, &up) == numbered(16, 4));
-}
-
-fn gpt2_names() -> [&'static str; 5] {
-    ["h.0.attn.c_attn.weight", "h.0.attn.c_proj.weight", "h.0.mlp.c_fc.weight", "h.0.mlp.c_proj.weight", "wte.weight"]
 }
 
 #[test]
@@ -355,4 +344,20 @@ fn senseless_heads_change_nothing() {
         let model = gguf_with(&heads("llama", q, None), &[("blk.0.attn_q.weight", "0", &[8, 5], f32s(numbered(8, 5)))]);
         assert_eq!(values(&model, &matrix(&model, "layers.0.attn.q")), numbered(8, 5));
     }
+}
+
+/// A real encoder, named by an environment variable.
+#[test]
+fn minilm() {
+    let Some(path) = common::named("COUNTERMARK_MINILM") else { return };
+    let model = open(std::fs::read(path).unwrap());
+    let mut expected: Vec<String> = ["embed", "embed_positions", "embed_types", "pooler"].map(String::from).into();
+    for layer in 0..6 {
+        for part in ["attn.q", "attn.k", "attn.v", "attn.o", "mlp.up", "mlp.down"] {
+            expected.push(format!("layers.{layer}.{part}"));
+        }
+    }
+    expected.sort_unstable();
+    assert_eq!(roles(&model), expected);
+    assert!(model.matrices().iter().all(Matrix::is_contiguous));
 }

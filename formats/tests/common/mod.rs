@@ -109,6 +109,15 @@ pub fn words(values: &[u32]) -> Vec<u8> {
     values.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
+/// A file or folder named by an environment variable; without it, says that the test did not run.
+pub fn named(variable: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os(variable);
+    if path.is_none() {
+        eprintln!("SKIPPED: {variable} is not set");
+    }
+    path.map(Into::into)
+}
+
 /// SplitMix64.
 pub struct Random(pub u64);
 
