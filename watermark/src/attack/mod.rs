@@ -2,9 +2,9 @@
 //!
 //! Every attack takes a model and writes another one, tensor by tensor: memory holds a few copies of the largest
 //! tensor, whatever the model's size. All randomness comes from a seed. Weights are worked on in `f32` and rounded to
-//! the nearest value of the tensor's dtype; tensors that an attack leaves alone keep their bytes. Attacks on weights act
-//! on all float tensors of two or more dimensions, the last of which is the columns; norms and biases change only where
-//! the attack would otherwise change the network's function, and in merges, which are of whole models.
+//! the nearest value of the tensor's dtype; tensors that an attack leaves alone keep their bytes. Attacks on weights
+//! act on all float tensors of two or more dimensions, the last of which is the columns; norms and biases change only
+//! where the attack would otherwise change the network's function, and in merges, which are of whole models.
 //!
 //! Attacks are written as a kind and its numbers, `int4:128`; some in a row as `noise:0.05+prune:0.5+int4:128`. On the
 //! command line this is `watermark attack MODEL --kind KIND [--with OTHER] [--seed N] --out OUT`.
