@@ -141,7 +141,7 @@ fn reparameterised(model: &Model, seed: u64) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(8))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(8) })]
 
     /// Each score is the same number, marked or not, but for rounding.
     #[test]
