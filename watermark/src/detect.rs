@@ -14,11 +14,11 @@ use crate::carrier::TensorCarrier;
 use crate::commitment::{Commitment, Opened, Rung, codeword_hash, hex_bytes, optional_hex_bytes};
 use crate::embed::decibel;
 use crate::key::MarkSecret;
-use crate::ops::{self, SlotSums};
+use crate::ops::{self, SlotSums, Squares};
 use crate::payload::{self, Decoded};
 use crate::statistics::{self, THRESHOLD_LOG10_P};
 use crate::tensors::{Block, Matrix, for_each_block, map_blocks, matrices};
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// Statistics looked at, each of which the odds pay for.
 const STATISTICS: u64 = 2;
@@ -127,12 +127,27 @@ pub fn detect(
     base: Option<&Checkpoint>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<DetectReport> {
+    detect_on(&Compute::cpu(), model, secret, commitments, base, progress)
+}
+
+/// [`detect`] on a device, with the same result.
+///
+/// # Errors
+/// As [`detect`], and a device that fails.
+pub fn detect_on(
+    compute: &Compute,
+    model: &Checkpoint,
+    secret: &MarkSecret,
+    commitments: &[Commitment],
+    base: Option<&Checkpoint>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<DetectReport> {
     if commitments.is_empty() {
         return Err(Error::NoRecords);
     }
     let opened = commitments.iter().map(|commitment| commitment.open(secret)).collect::<Result<Vec<_>>>()?;
     let matrices = matrices(model);
-    let scan = scan(model, &matrices, &opened, base, progress)?;
+    let scan = scan(compute, model, &matrices, &opened, base, progress)?;
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
     let hypotheses = STATISTICS * commitments.len() as u64;
@@ -159,18 +174,18 @@ pub fn detect(
         payload_ok: best.payload_ok,
         weights,
         non_finite: scan.sums[0].non_finite as u64,
-        distortion_db: base.map(|_| decibel(scan.difference, scan.energy)),
+        distortion_db: base.map(|_| decibel(scan.distance.difference, scan.distance.energy)),
         records,
     })
 }
 
 struct Scan {
     sums: Vec<SlotSums>,
-    difference: f64,
-    energy: f64,
+    distance: Squares,
 }
 
 fn scan(
+    compute: &Compute,
     model: &Checkpoint,
     matrices: &[Matrix],
     opened: &[Opened],
@@ -178,7 +193,7 @@ fn scan(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Scan> {
     let sums = opened.iter().map(|opened| SlotSums::new(opened.rung.slots())).collect();
-    let mut scan = Scan { sums, difference: 0.0, energy: 0.0 };
+    let mut scan = Scan { sums, distance: Squares::default() };
     let base_matrices: BTreeMap<&str, Matrix> = base.map(named_matrices).unwrap_or_default();
     let mut done = 0;
     for matrix in matrices.iter().filter(|matrix| matrix.marked || base.is_some()) {
@@ -191,7 +206,7 @@ fn scan(
             let project = |block: Block| -> Result<Vec<SlotSums>> {
                 carriers.iter().map(|carrier| ops::project(&block.tensor, carrier, block.first_row)).collect()
             };
-            map_blocks(model, matrix, project, |found| {
+            map_blocks(model, matrix, compute, project, |found| {
                 scan.sums.iter_mut().zip(&found).for_each(|(sums, found)| sums.add(found));
                 Ok(())
             })?;
@@ -201,11 +216,9 @@ fn scan(
                 .get(name.as_str())
                 .filter(|twin| (twin.rows, twin.columns, twin.dtype) == (matrix.rows, matrix.columns, matrix.dtype));
             let twin = twin.ok_or_else(|| Error::BaseDiffers { name: name.clone() })?;
-            for_each_block(model, matrix, |block| {
+            for_each_block(model, matrix, compute, |block| {
                 let base = read_rows(base, twin, block.first_row, &block.tensor)?;
-                let (difference, energy) = ops::squared_difference(&block.tensor, &base)?;
-                scan.difference += difference;
-                scan.energy += energy;
+                scan.distance.add_rows(&ops::row_squares(&block.tensor, &base)?);
                 Ok(())
             })?;
         }

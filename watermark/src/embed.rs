@@ -20,10 +20,10 @@ use serde::Serialize;
 use crate::carrier::TensorCarrier;
 use crate::commitment::{Commitment, Rung};
 use crate::key::MarkKey;
-use crate::ops::{self, SlotSums};
+use crate::ops::{self, SlotSums, Squares};
 use crate::strength::{Host, Strength};
 use crate::tensors::{Block, Matrix, for_each_block, map_blocks, markable_weights, matrices};
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
 const TRIALS: usize = 2;
@@ -42,6 +42,8 @@ pub struct EmbedOptions {
     pub payload: Option<[u8; 16]>,
     /// Root of the unmarked model.
     pub base_digest: [u8; 32],
+    /// Where to work; the result is the same.
+    pub compute: Compute,
 }
 
 /// What was embedded.
@@ -100,7 +102,8 @@ pub fn embed(
     if rung == Rung::Presence && options.payload.is_some() {
         return Err(Error::NoRoomForPayload { weights, needed: Rung::PAYLOAD_WEIGHTS });
     }
-    let mut embedder = Embedder { model, key, rung, matrices: matrices(model), progress, done: 0 };
+    let mut embedder =
+        Embedder { model, key, rung, matrices: matrices(model), compute: &options.compute, progress, done: 0 };
 
     let (host, energies) = embedder.survey()?;
     let (targets, commitment, mut amplitudes) = aim(key, rung, options, host, energies)?;
@@ -120,8 +123,8 @@ pub fn embed(
         weights,
         weights_by_dtype,
         tensors: embedder.matrices.iter().filter(|matrix| matrix.marked).count(),
-        distortion_db: decibel(written.difference, written.energy),
-        marked_distortion_db: decibel(written.difference, written.marked_energy),
+        distortion_db: decibel(written.marked.difference, written.marked.energy + written.other_energy),
+        marked_distortion_db: decibel(written.marked.difference, written.marked.energy),
         non_finite: targets.host.non_finite as u64,
         slots: rung.slots(),
         slots_agreeing: reached(0.0),
@@ -230,9 +233,10 @@ impl Targets {
 /// What the writing pass measured.
 struct Written {
     sums: SlotSums,
-    difference: f64,
-    energy: f64,
-    marked_energy: f64,
+    /// Over the marked tensors.
+    marked: Squares,
+    /// Σ w² over the others.
+    other_energy: f64,
 }
 
 struct Embedder<'a> {
@@ -240,6 +244,7 @@ struct Embedder<'a> {
     key: &'a MarkKey,
     rung: Rung,
     matrices: Vec<Matrix>,
+    compute: &'a Compute,
     progress: &'a (dyn Fn(u64) + Sync),
     done: u64,
 }
@@ -260,18 +265,18 @@ impl Embedder<'_> {
         let mut energies = Vec::with_capacity(self.matrices.len());
         for matrix in self.matrices.clone() {
             let carrier = matrix.marked.then(|| self.carrier(&matrix));
-            let measure = |block: Block| -> Result<(Option<SlotSums>, f64)> {
+            let measure = |block: Block| -> Result<(Option<SlotSums>, Vec<f64>)> {
                 let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
-                Ok((sums.transpose()?, ops::squared_difference(&block.tensor, &block.tensor)?.1))
+                Ok((sums.transpose()?, ops::row_squares(&block.tensor, &block.tensor)?))
             };
-            let mut energy = 0.0;
-            map_blocks(self.model, &matrix, measure, |(found, block_energy)| {
+            let mut squares = Squares::default();
+            map_blocks(self.model, &matrix, self.compute, measure, |(found, rows)| {
                 found.iter().for_each(|found| sums.add(found));
-                energy += block_energy;
+                squares.add_rows(&rows);
                 Ok(())
             })?;
             self.advance(matrix.bytes());
-            energies.push((matrix, energy));
+            energies.push((matrix, squares.energy));
         }
         Ok((sums, energies))
     }
@@ -282,7 +287,7 @@ impl Embedder<'_> {
         for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
             let carrier = self.carrier(matrix);
             let trial = |block: Block| ops::trial(&block.tensor, &carrier, block.first_row, amplitudes);
-            map_blocks(self.model, matrix, trial, |found| {
+            map_blocks(self.model, matrix, self.compute, trial, |found| {
                 sums.add(&found);
                 Ok(())
             })?;
@@ -298,7 +303,7 @@ impl Embedder<'_> {
         write: &mut dyn FnMut(usize, &[u8]) -> std::io::Result<()>,
     ) -> Result<Written> {
         let sums = SlotSums::new(self.rung.slots());
-        let mut written = Written { sums, difference: 0.0, energy: 0.0, marked_energy: 0.0 };
+        let mut written = Written { sums, marked: Squares::default(), other_energy: 0.0 };
         let matrices: BTreeMap<usize, Matrix> =
             self.matrices.iter().map(|matrix| (matrix.index, matrix.clone())).collect();
         let mut bytes = Vec::new();
@@ -310,22 +315,22 @@ impl Embedder<'_> {
                     let mark = |block: Block| {
                         let marked = ops::mark(&block.tensor, &carrier, block.first_row, amplitudes)?;
                         let sums = ops::project(&marked, &carrier, block.first_row)?;
-                        let squares = ops::squared_difference(&marked, &block.tensor)?;
+                        let squares = ops::row_squares(&marked, &block.tensor)?;
                         Ok((marked, sums, squares))
                     };
-                    map_blocks(self.model, matrix, mark, |(marked, sums, (difference, energy))| {
+                    map_blocks(self.model, matrix, self.compute, mark, |(marked, sums, squares)| {
                         written.sums.add(&sums);
-                        written.difference += difference;
-                        written.energy += energy;
-                        written.marked_energy += energy;
+                        written.marked.add_rows(&squares);
                         ops::append_bytes(&marked, &mut bytes)
                     })?;
                 }
                 Some(matrix) => {
-                    for_each_block(self.model, matrix, |block| {
-                        written.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                    let mut squares = Squares::default();
+                    for_each_block(self.model, matrix, self.compute, |block| {
+                        squares.add_rows(&ops::row_squares(&block.tensor, &block.tensor)?);
                         Ok(())
                     })?;
+                    written.other_energy += squares.energy;
                     self.model.read(index, &mut bytes)?;
                 }
                 None => self.model.read(index, &mut bytes)?,

@@ -119,6 +119,18 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A device was asked for that is not there or does not work.
+    #[error(
+        "no CUDA device {number}: {reason}; check that nvidia-smi lists it and that the libraries of CUDA 13 (cuBLAS, cuRAND, \
+         NVRTC) are on LD_LIBRARY_PATH, or work on the processor, which gives the same result"
+    )]
+    Device {
+        /// Number of the device.
+        number: usize,
+        /// What the driver or the compiler said.
+        reason: String,
+    },
+
     /// The tensor library refused an operation: a fault of this crate.
     #[error("tensor arithmetic failed, which is a bug in countermark: {0}; please report it")]
     Tensor(#[from] candle_core::Error),

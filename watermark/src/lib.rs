@@ -35,6 +35,7 @@
 
 mod carrier;
 mod commitment;
+mod compute;
 mod detect;
 mod drift;
 mod element;
@@ -50,7 +51,8 @@ mod strength;
 pub mod tensors;
 
 pub use commitment::{Algorithm, Commitment, Opened, Rung, Transcript};
-pub use detect::{DetectReport, RecordReport, Statistic, Verdict, detect, detect_work};
+pub use compute::Compute;
+pub use detect::{DetectReport, RecordReport, Statistic, Verdict, detect, detect_on, detect_work};
 pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};

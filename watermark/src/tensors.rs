@@ -13,13 +13,17 @@ use candle_core::{DType, Device, Tensor};
 use countermark_formats::{Checkpoint, Dtype};
 use rayon::prelude::*;
 
-use crate::Result;
 use crate::key::GROUPS;
+use crate::{Compute, Result};
 
 /// Bytes of one block of rows: read, copied into a tensor and worked on while it is in the cache.
 const BLOCK_BYTES: u64 = 2 << 20;
-/// Blocks whose outcomes are held at a time, for each thread.
+/// Blocks at a time for each thread, so that none waits long for the others.
 const BLOCKS_PER_THREAD: usize = 4;
+/// Bytes of the blocks at a time, unless a single one has more.
+const BYTES_AT_A_TIME: u64 = 64 << 20;
+/// Bytes of one block on a GPU: worth its launches, and one is copied there while another is worked on.
+const DEVICE_BLOCK_BYTES: u64 = 32 << 20;
 
 /// A matrix-shaped tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +103,10 @@ pub(crate) struct Block {
 pub(crate) fn for_each_block(
     model: &Checkpoint,
     matrix: &Matrix,
+    compute: &Compute,
     visit: impl FnMut(Block) -> Result<()>,
 ) -> Result<()> {
-    map_blocks(model, matrix, Ok, visit)
+    map_blocks(model, matrix, compute, Ok, visit)
 }
 
 /// Reads a matrix and works on it block by block, as many at a time as there are threads, and hands the outcomes to
@@ -109,23 +114,27 @@ pub(crate) fn for_each_block(
 pub(crate) fn map_blocks<T: Send>(
     model: &Checkpoint,
     matrix: &Matrix,
+    compute: &Compute,
     work: impl Fn(Block) -> Result<T> + Sync,
-    take: impl FnMut(T) -> Result<()>,
+    mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
+    // Of F64 only distances are measured, and on the processor.
+    let device = if matrix.dtype == Dtype::F64 { &Device::Cpu } else { &compute.0 };
+    let block_bytes = if device.is_cpu() { BLOCK_BYTES } else { DEVICE_BLOCK_BYTES };
     let row_bytes = matrix.columns * matrix.dtype.bits() / 8;
     let groups = GROUPS as u64;
-    let step = (BLOCK_BYTES / row_bytes).max(groups) / groups * groups;
+    let step = (block_bytes / row_bytes).max(groups) / groups * groups;
     let load = |bytes: &mut Vec<u8>, number: u64| -> Result<T> {
         let first_row = number * step;
         let rows = step.min(matrix.rows - first_row);
         model.read_range(matrix.index, first_row * row_bytes..(first_row + rows) * row_bytes, bytes)?;
         let shape = [rows as usize, matrix.columns as usize];
-        let tensor = Tensor::from_raw_buffer(bytes, candle_dtype(matrix.dtype), &shape, &Device::Cpu)?;
+        let tensor = Tensor::from_raw_buffer(bytes, candle_dtype(matrix.dtype), &shape, device)?;
         work(Block { first_row, tensor })
     };
     let blocks = matrix.rows.div_ceil(step);
-    let at_a_time = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
-    let mut take = take;
+    let most = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
+    let at_a_time = (BYTES_AT_A_TIME / (step * row_bytes)).clamp(1, most);
     for first in (0..blocks).step_by(at_a_time as usize) {
         let numbers = first..blocks.min(first + at_a_time);
         let outcomes: Vec<Result<T>> = numbers.into_par_iter().map_init(Vec::new, load).collect();
