@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use countermark_formats::Checkpoint;
 use countermark_io::files;
 use countermark_lineage::digest::Hash;
-use countermark_watermark::{Base, BandReport, Commitment, DetectReport, Disclosure, Opened, Verdict, search};
+use countermark_watermark::{BandReport, Base, Commitment, Compute, DetectReport, Disclosure, Opened, Verdict, search};
 use serde::Serialize;
 
 use crate::keyset::{self, MarkFile};
@@ -111,7 +111,7 @@ fn look(
     let work = countermark_watermark::detect_work(&model, base.as_ref().map(|(base, _)| base));
     let meter = Meter::begin(progress, "detect", work);
     let with_base = base.as_ref().map(|(model, root)| Base { model, digest: Some(root.0) });
-    let report = search(&model, opened, with_base, &|done| meter.reached(done))?;
+    let report = search(&Compute::cpu(), &model, opened, with_base, &|done| meter.reached(done))?;
     Ok((report, base.map(|(_, root)| root)))
 }
 

@@ -31,7 +31,8 @@ type StreamKey = Zeroizing<[u8; 32]>;
 pub(crate) struct TensorCarrier {
     /// Slots of one group, m.
     pub slots_per_group: usize,
-    first_group: usize,
+    /// Group of row 0, o_τ.
+    pub first_group: usize,
     chips: [StreamKey; GROUPS],
     rotation: [StreamKey; GROUPS],
     dither: [StreamKey; GROUPS],
@@ -48,6 +49,13 @@ impl TensorCarrier {
             rotation: stream("rotation"),
             dither: stream("dither"),
         }
+    }
+
+    /// The keys of chips, rotations and dither, four each, for a device that makes its own keystreams.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn stream_keys(&self) -> Zeroizing<Vec<u8>> {
+        let keys = self.chips.iter().chain(&self.rotation).chain(&self.dither);
+        Zeroizing::new(keys.flat_map(|key| key.iter().copied()).collect())
     }
 
     /// All slots.

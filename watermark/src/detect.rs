@@ -25,10 +25,10 @@ use crate::embed::decibel;
 use crate::gauge::{self, GaugePlan};
 use crate::key::{MarkKey, MarkSecret};
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
-use crate::ops::{self, SlotSums};
+use crate::ops::{self, SlotSums, Squares};
 use crate::statistics::THRESHOLD_LOG10_P;
 use crate::tensors::{Block, Buffers, Content, Matrix, Reader, by_role, map_blocks, matrices};
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// Records whose gauge bands are looked at in one pass, which bounds memory.
 const GAUGE_KEYS: usize = 8;
@@ -126,8 +126,23 @@ pub fn detect(
     base: Option<&Checkpoint>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<DetectReport> {
+    detect_on(&Compute::cpu(), model, secret, commitments, base, progress)
+}
+
+/// [`detect`] on a device, with the same result.
+///
+/// # Errors
+/// As [`detect`], and a device that fails.
+pub fn detect_on(
+    compute: &Compute,
+    model: &Checkpoint,
+    secret: &MarkSecret,
+    commitments: &[Commitment],
+    base: Option<&Checkpoint>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<DetectReport> {
     let opened = commitments.iter().map(|commitment| commitment.open(secret)).collect::<Result<Vec<_>>>()?;
-    search(model, &opened, base.map(|model| Base { model, digest: None }), progress)
+    search(compute, model, &opened, base.map(|model| Base { model, digest: None }), progress)
 }
 
 /// Looks for the marks of these records, in one pass over the model.
@@ -140,6 +155,7 @@ pub fn detect(
 /// No records, weights that cannot be read, or a base that has nothing in common with the model. A model too small is
 /// no error but [`Verdict::TooSmall`].
 pub fn search(
+    compute: &Compute,
     model: &Checkpoint,
     opened: &[Opened],
     base: Option<Base<'_>>,
@@ -149,7 +165,7 @@ pub fn search(
         return Err(Error::NoRecords);
     }
     let matrices = matrices(model);
-    let scan = Scan::over(model, &matrices, opened, base, progress)?;
+    let scan = Scan::over(compute, model, &matrices, opened, base, progress)?;
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
     let tried = |(opened, mark): (&Opened, &Measured)| {
@@ -180,7 +196,7 @@ pub fn search(
         payload_ok: best.payload_ok,
         weights,
         non_finite: scan.non_finite as u64,
-        distortion_db: base.map(|_| decibel(scan.difference, scan.energy)),
+        distortion_db: base.map(|_| decibel(scan.distance.difference, scan.distance.energy)),
         records,
     })
 }
@@ -189,8 +205,7 @@ pub fn search(
 struct Scan {
     marks: Vec<Measured>,
     non_finite: i64,
-    difference: f64,
-    energy: f64,
+    distance: Squares,
 }
 
 /// What it measures for one record.
@@ -201,6 +216,7 @@ struct Measured {
 
 impl Scan {
     fn over(
+        compute: &Compute,
         model: &Checkpoint,
         matrices: &[Matrix],
         opened: &[Opened],
@@ -215,31 +231,31 @@ impl Scan {
             semi_blind: committed(opened).then(|| Correlations::new(opened.rung.slots())),
         };
         let marks = opened.iter().map(measured).collect();
-        let mut scan = Scan { marks, non_finite: 0, difference: 0.0, energy: 0.0 };
+        let mut scan = Scan { marks, non_finite: 0, distance: Squares::default() };
         let twins = base.map(|base| by_role(base.model)).unwrap_or_default();
         let mut done = 0;
         for matrix in matrices.iter().filter(|matrix| matrix.marked || base.is_some()) {
             if matrix.marked {
-                scan.blind(model, matrix, opened)?;
+                scan.blind(compute, model, matrix, opened)?;
             }
             if let Some(base) = base {
-                scan.semi_blind((model, matrix), base.model, &twins, opened)?;
+                scan.semi_blind(compute, (model, matrix), base.model, &twins, opened)?;
             }
             done += matrix.weights();
             progress(done);
         }
-        if base.is_some() && scan.energy == 0.0 {
+        if base.is_some() && scan.distance.energy == 0.0 {
             return Err(Error::BaseDiffers);
         }
         Ok(scan)
     }
 
-    fn blind(&mut self, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
+    fn blind(&mut self, compute: &Compute, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
         let carriers = carriers(matrix, opened);
         let project = |block: Block| -> Result<Vec<SlotSums>> {
             carriers.iter().map(|carrier| ops::project(&block.tensor, carrier, block.first_row)).collect()
         };
-        map_blocks(model, matrix, Content::Weights, project, |found| {
+        map_blocks(model, matrix, compute, Content::Weights, project, |found| {
             self.non_finite += found.first().map_or(0, |sums| sums.non_finite);
             self.marks.iter_mut().zip(&found).for_each(|(mark, sums)| mark.blind.add(sums, 1.0));
             Ok(())
@@ -249,6 +265,7 @@ impl Scan {
     /// Compares a matrix with the base's of the same role and width, over the rows that both have.
     fn semi_blind(
         &mut self,
+        compute: &Compute,
         (model, matrix): (&Checkpoint, &Matrix),
         base: &Checkpoint,
         twins: &BTreeMap<String, Matrix>,
@@ -258,10 +275,10 @@ impl Scan {
         let Some(twin) = twin else { return Ok(()) };
         let carriers = carriers(matrix, opened);
         let reader = Reader::new(base, twin)?;
-        let (mut difference, mut energy) = (0.0, 0.0);
+        let mut distance = Squares::default();
         let mut sums: Vec<_> = opened.iter().map(|opened| SlotSums::new(opened.rung.slots())).collect();
         let looked_at: Vec<bool> = self.marks.iter().map(|mark| matrix.marked && mark.semi_blind.is_some()).collect();
-        let compare = |block: Block| -> Result<Option<((f64, f64), Vec<SlotSums>)>> {
+        let compare = |block: Block| -> Result<Option<(Vec<f64>, Vec<SlotSums>)>> {
             let rows = (block.tensor.dim(0)? as u64).min(twin.stored.rows.saturating_sub(block.first_row));
             if rows == 0 {
                 return Ok(None);
@@ -274,19 +291,18 @@ impl Scan {
                 false => Ok(SlotSums::new(0)),
             };
             let sums = carriers.iter().zip(&looked_at).map(project).collect::<Result<_>>()?;
-            Ok(Some((ops::squared_difference(&suspect, &host)?, sums)))
+            Ok(Some((ops::row_squares(&suspect, &host)?, sums)))
         };
-        map_blocks(model, matrix, Content::Weights, compare, |found| {
-            if let Some(((block_difference, block_energy), found)) = found {
-                difference += block_difference;
-                energy += block_energy;
+        map_blocks(model, matrix, compute, Content::Weights, compare, |found| {
+            if let Some((rows, found)) = found {
+                distance.add_rows(&rows);
                 sums.iter_mut().zip(&found).for_each(|(sums, found)| sums.add(found));
             }
             Ok(())
         })?;
-        self.difference += difference;
-        self.energy += energy;
-        let drift = (difference / energy).sqrt();
+        self.distance.difference += distance.difference;
+        self.distance.energy += distance.energy;
+        let drift = (distance.difference / distance.energy).sqrt();
         if drift > 0.0 && drift.is_finite() {
             for (mark, sums) in self.marks.iter_mut().zip(&sums) {
                 if let Some(correlations) = &mut mark.semi_blind {

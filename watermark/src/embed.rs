@@ -23,10 +23,10 @@ use crate::codes;
 use crate::commitment::{Algorithm, Commitment, Gauge, Rung};
 use crate::gauge::{self, Overlay};
 use crate::key::MarkKey;
-use crate::ops::{self, SlotSums};
+use crate::ops::{self, SlotSums, Squares};
 use crate::strength::{Host, HostPart, Strength};
 use crate::tensors::{Block, Content, Matrix, for_each_block, map_blocks, markable_weights, matrices};
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// Passes that refine the amplitudes between the first measurement and the writing pass.
 const TRIALS: usize = 2;
@@ -45,6 +45,8 @@ pub struct EmbedOptions {
     pub payload: Option<Vec<u8>>,
     /// Root of the unmarked model.
     pub base_digest: [u8; 32],
+    /// Where to work; the result is the same.
+    pub compute: Compute,
     /// Leaves out the gauge band, which a transformer with gated MLPs gets otherwise.
     pub without_gauge: bool,
 }
@@ -106,7 +108,7 @@ pub fn embed(
     }
     let gauge = if rung == Rung::Full && !options.without_gauge { gauge::plan_of(model) } else { None };
     let overlay = gauge.as_ref().map(|plan| Overlay::new(model, key, plan)).transpose()?.unwrap_or_default();
-    let mut embedder = Embedder { model, key, rung, overlay, matrices: matrices(model), progress, done: 0 };
+    let mut embedder = Embedder { model, key, rung, overlay, matrices: matrices(model), compute: &options.compute, progress, done: 0 };
 
     let (host, parts) = embedder.survey()?;
     let algorithm = Algorithm { gauge: gauge.as_ref().map(Gauge::new), ..Algorithm::new(rung, 0) };
@@ -128,8 +130,8 @@ pub fn embed(
         weights,
         weights_by_dtype,
         tensors: embedder.matrices.iter().filter(|matrix| matrix.marked).count(),
-        distortion_db: decibel(written.difference, written.energy),
-        marked_distortion_db: decibel(written.difference, written.marked_energy),
+        distortion_db: decibel(written.marked.difference, written.marked.energy + written.other_energy),
+        marked_distortion_db: decibel(written.marked.difference, written.marked.energy),
         non_finite: targets.host.non_finite as u64,
         slots: rung.slots(),
         slots_agreeing: reached(0.0),
@@ -233,9 +235,10 @@ impl Targets {
 /// What the writing pass measured.
 struct Written {
     sums: SlotSums,
-    difference: f64,
-    energy: f64,
-    marked_energy: f64,
+    /// Over the marked matrices.
+    marked: Squares,
+    /// Σ w² over the others.
+    other_energy: f64,
 }
 
 struct Embedder<'a> {
@@ -245,6 +248,7 @@ struct Embedder<'a> {
     /// The gauge band's change, which the rest is marked on top of.
     overlay: Overlay,
     matrices: Vec<Matrix>,
+    compute: &'a Compute,
     progress: &'a (dyn Fn(u64) + Sync),
     done: u64,
 }
@@ -272,18 +276,20 @@ impl Embedder<'_> {
             let carrier = matrix.marked.then(|| self.carrier(&matrix));
             let mut part = HostPart { marked: matrix.marked, grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
             let content = if matrix.marked { Content::WeightsAndCodes } else { Content::Weights };
-            let measure = |block: Block| -> Result<(Option<SlotSums>, f64, f64)> {
+            let measure = |block: Block| -> Result<(Option<SlotSums>, Vec<f64>, f64)> {
                 let block = self.overlaid(&matrix, block)?;
                 let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
-                let energy = ops::squared_difference(&block.tensor, &block.tensor)?.1;
-                Ok((sums.transpose()?, energy, block.codes.as_ref().map_or(0.0, steps)))
+                let squares = ops::row_squares(&block.tensor, &block.tensor)?;
+                Ok((sums.transpose()?, squares, block.codes.as_ref().map_or(0.0, steps)))
             };
-            map_blocks(self.model, &matrix, content, measure, |(found, energy, steps)| {
+            let mut squares = Squares::default();
+            map_blocks(self.model, &matrix, self.compute, content, measure, |(found, rows, steps)| {
                 found.iter().for_each(|found| sums.add(found));
-                part.energy += energy;
+                squares.add_rows(&rows);
                 part.steps += steps;
                 Ok(())
             })?;
+            part.energy = squares.energy;
             self.advance(matrix.weights());
             parts.push(part);
         }
@@ -303,7 +309,7 @@ impl Embedder<'_> {
                     Some(_) => ops::project(&mark(block, &carrier, amplitudes)?.tensor, &carrier, first_row),
                 }
             };
-            map_blocks(self.model, matrix, Content::WeightsAndCodes, trial, |found| {
+            map_blocks(self.model, matrix, self.compute, Content::WeightsAndCodes, trial, |found| {
                 sums.add(&found);
                 Ok(())
             })?;
@@ -319,17 +325,19 @@ impl Embedder<'_> {
         write: &mut dyn FnMut(usize, &[u8]) -> std::io::Result<()>,
     ) -> Result<Written> {
         let sums = SlotSums::new(self.rung.slots());
-        let mut written = Written { sums, difference: 0.0, energy: 0.0, marked_energy: 0.0 };
+        let mut written = Written { sums, marked: Squares::default(), other_energy: 0.0 };
         for (index, tensor) in self.model.tensors().iter().enumerate() {
             let mut edit = self.model.edit(index)?;
             for matrix in self.matrices.clone().iter().filter(|matrix| matrix.stored.tensor == index) {
                 if matrix.marked {
                     self.write_matrix(matrix, amplitudes, &mut edit, &mut written)?;
                 } else {
-                    for_each_block(self.model, matrix, Content::Weights, |block| {
-                        written.energy += ops::squared_difference(&block.tensor, &block.tensor)?.1;
+                    let mut squares = Squares::default();
+                    for_each_block(self.model, matrix, self.compute, Content::Weights, |block| {
+                        squares.add_rows(&ops::row_squares(&block.tensor, &block.tensor)?);
                         Ok(())
                     })?;
+                    written.other_energy += squares.energy;
                 }
                 self.advance(matrix.weights());
             }
@@ -350,14 +358,12 @@ impl Embedder<'_> {
             let unmarked = host.tensor.clone();
             let block = mark(self.overlaid(matrix, host)?, &carrier, amplitudes)?;
             let sums = ops::project(&block.tensor, &carrier, block.first_row)?;
-            let squares = ops::squared_difference(&block.tensor, &unmarked)?;
+            let squares = ops::row_squares(&block.tensor, &unmarked)?;
             Ok((block, sums, squares))
         };
-        map_blocks(self.model, matrix, Content::WeightsAndCodes, work, |(block, sums, (difference, energy))| {
+        map_blocks(self.model, matrix, self.compute, Content::WeightsAndCodes, work, |(block, sums, squares)| {
             written.sums.add(&sums);
-            written.difference += difference;
-            written.energy += energy;
-            written.marked_energy += energy;
+            written.marked.add_rows(&squares);
             put(edit, matrix, &block)
         })
     }

@@ -176,6 +176,18 @@ pub enum Error {
     #[error("a margin of {0} standard deviations is outside 0 to 20: leave it at its default, or give one near 2.5")]
     Margin(f64),
 
+    /// A device was asked for that is not there or does not work.
+    #[error(
+        "no CUDA device {number}: {reason}; check that nvidia-smi lists it and that the libraries of CUDA 13 (cuBLAS, cuRAND, \
+         NVRTC) are on LD_LIBRARY_PATH, or work on the processor, which gives the same result"
+    )]
+    Device {
+        /// Number of the device.
+        number: usize,
+        /// What the driver or the compiler said.
+        reason: String,
+    },
+
     /// The tensor library refused an operation: a fault of this crate.
     #[error("tensor arithmetic failed, which is a bug in countermark: {0}; please report it")]
     Tensor(#[from] candle_core::Error),

@@ -37,6 +37,7 @@ pub mod attack;
 mod carrier;
 mod codes;
 mod commitment;
+mod compute;
 mod detect;
 mod disclosure;
 mod drift;
@@ -55,7 +56,8 @@ mod strength;
 pub mod tensors;
 
 pub use commitment::{Algorithm, Commitment, Gauge, Opened, Rung, Transcript};
-pub use detect::{Base, DetectReport, RecordReport, Verdict, detect, detect_work, search};
+pub use compute::Compute;
+pub use detect::{Base, DetectReport, RecordReport, Verdict, detect, detect_on, detect_work, search};
 pub use disclosure::Disclosure;
 pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};

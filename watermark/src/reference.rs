@@ -90,29 +90,20 @@ pub fn slot_sums(model: &Checkpoint, key: &MarkKey, slots: usize) -> Vec<Sums> {
 
 /// Σ g² over all marked tensors, in fixed point.
 pub fn energy(model: &Checkpoint) -> i64 {
-    let chunk_energy = |chunk: &[f32]| {
-        let mut lanes = [0.0f32; 32];
-        for (column, g) in chunk.iter().enumerate() {
-            lanes[column % 32] += g * g;
-        }
-        (halved(lanes, |a, b| a + b) * 262144.0) as i64
+    let square = |g: f32| (g * g * 262144.0).round_ties_even() as i64;
+    let energy = |carried: Carried| -> i64 {
+        let rows = (0..carried.matrix.stored.rows).filter_map(|row| carried.scaled_row(row));
+        rows.flatten().map(square).sum()
     };
-    let mut energy = 0;
-    for carried in load(model) {
-        for row in 0..carried.matrix.stored.rows {
-            let scaled = carried.scaled_row(row).unwrap_or_default();
-            energy += scaled.chunks(512).map(chunk_energy).sum::<i64>();
-        }
-    }
-    energy
+    load(model).into_iter().map(energy).sum()
 }
 
 /// Adds the second half of the lanes to the first, until one is left.
-fn halved<T: Copy>(lanes: [T; 32], add: impl Fn(T, T) -> T) -> T {
+fn halved(lanes: [f64; 32]) -> f64 {
     let mut lanes = lanes.to_vec();
     while lanes.len() > 1 {
         let second = lanes.split_off(lanes.len() / 2);
-        lanes = lanes.iter().zip(second).map(|(&a, b)| add(a, b)).collect();
+        lanes = lanes.iter().zip(second).map(|(a, b)| a + b).collect();
     }
     lanes[0]
 }
@@ -220,7 +211,7 @@ impl Carried {
             let value = f64::from(self.finite(row, column));
             lanes[(column % 32) as usize] += value * value;
         }
-        let rms = (halved(lanes, |a, b| a + b) / self.matrix.stored.columns as f64).sqrt() as f32;
+        let rms = (halved(lanes) / self.matrix.stored.columns as f64).sqrt() as f32;
         (rms >= f32::MIN_POSITIVE).then_some(rms)
     }
 
@@ -266,7 +257,7 @@ mod tests {
     use crate::key::MarkSecret;
     use crate::ops::{self, SlotSums};
     use crate::tensors::{Content, for_each_block};
-    use crate::{EmbedOptions, Rung, Strength};
+    use crate::{Compute, EmbedOptions, Rung, Strength};
 
     /// A model of one matrix, from the bytes of its weights.
     fn model(name: &str, dtype: Dtype, rows: usize, columns: usize, data: Vec<u8>) -> Checkpoint {
@@ -318,7 +309,7 @@ mod tests {
         let mut sums = SlotSums::new(rung.slots());
         for matrix in matrices(model) {
             let carrier = TensorCarrier::new(key, matrix.role(), rung.slots_per_group());
-            for_each_block(model, &matrix, Content::Weights, |block| {
+            for_each_block(model, &matrix, &Compute::cpu(), Content::Weights, |block| {
                 sums.add(&ops::survey(&block.tensor, &carrier, block.first_row)?);
                 Ok(())
             })

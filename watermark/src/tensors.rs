@@ -14,13 +14,17 @@ use candle_core::{DType, Device, Tensor};
 use countermark_formats::{Checkpoint, CodeBlock, Dtype, Grid, Rows};
 use rayon::prelude::*;
 
-use crate::Result;
 use crate::key::GROUPS;
+use crate::{Compute, Result};
 
 /// Weights of one block of rows: read, copied into a tensor and worked on while it is in the cache.
 const BLOCK_WEIGHTS: u64 = 1 << 20;
-/// Blocks whose outcomes are held at a time, for each thread.
+/// Blocks at a time for each thread, so that none waits long for the others.
 const BLOCKS_PER_THREAD: usize = 4;
+/// Weights of the blocks at a time, unless a single one has more.
+const WEIGHTS_AT_A_TIME: u64 = 16 << 20;
+/// Weights of one block on a GPU: worth its launches, and one is copied there while another is worked on.
+const DEVICE_BLOCK_WEIGHTS: u64 = 16 << 20;
 /// A row is held in memory at once, so a file that claims wider ones is not looked at there.
 const MAX_COLUMNS: u64 = 1 << 24;
 
@@ -90,10 +94,11 @@ pub(crate) struct Block {
 pub(crate) fn for_each_block(
     model: &Checkpoint,
     matrix: &Matrix,
+    compute: &Compute,
     content: Content,
     visit: impl FnMut(Block) -> Result<()>,
 ) -> Result<()> {
-    map_blocks(model, matrix, content, Ok, visit)
+    map_blocks(model, matrix, compute, content, Ok, visit)
 }
 
 /// Reads a matrix and works on it block by block, as many at a time as there are threads, and hands the outcomes to
@@ -101,20 +106,26 @@ pub(crate) fn for_each_block(
 pub(crate) fn map_blocks<T: Send>(
     model: &Checkpoint,
     matrix: &Matrix,
+    compute: &Compute,
     content: Content,
     work: impl Fn(Block) -> Result<T> + Sync,
     mut take: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
     let (rows, columns) = matrix.shape();
     let groups = GROUPS as u64;
-    let step = (BLOCK_WEIGHTS / columns).max(groups) / groups * groups;
-    let reader = Reader::new(model, matrix)?;
+    // Of F64 only distances are measured, and on the processor.
+    let is_wide = matrix.stored.grid == Grid::Float(Dtype::F64);
+    let device = if is_wide { &Device::Cpu } else { &compute.0 };
+    let block_weights = if device.is_cpu() { BLOCK_WEIGHTS } else { DEVICE_BLOCK_WEIGHTS };
+    let step = (block_weights / columns).max(groups) / groups * groups;
+    let reader = Reader::new(model, matrix)?.on(device);
     let load = |buffers: &mut Buffers, number: u64| -> Result<T> {
         let first_row = number * step;
         work(reader.block(first_row, step.min(rows - first_row), content, buffers)?)
     };
     let blocks = rows.div_ceil(step);
-    let at_a_time = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
+    let most = (BLOCKS_PER_THREAD * rayon::current_num_threads()) as u64;
+    let at_a_time = (WEIGHTS_AT_A_TIME / (step * columns)).clamp(1, most);
     for first in (0..blocks).step_by(at_a_time as usize) {
         let numbers = first..blocks.min(first + at_a_time);
         let outcomes: Vec<Result<T>> = numbers.into_par_iter().map_init(Buffers::default, load).collect();
@@ -144,12 +155,18 @@ pub(crate) struct Reader<'a> {
     rows: Rows<'a>,
     grid: Grid,
     columns: u64,
+    device: Device,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(model: &'a Checkpoint, matrix: &'a Matrix) -> Result<Reader<'a>> {
         let (grid, columns) = (matrix.stored.grid, matrix.stored.columns);
-        Ok(Reader { rows: model.rows(&matrix.stored)?, grid, columns })
+        Ok(Reader { rows: model.rows(&matrix.stored)?, grid, columns, device: Device::Cpu })
+    }
+
+    /// The same, with its tensors on a device.
+    pub fn on(self, device: &Device) -> Reader<'a> {
+        Reader { device: device.clone(), ..self }
     }
 
     fn block(&self, first_row: u64, rows: u64, content: Content, buffers: &mut Buffers) -> Result<Block> {
@@ -158,13 +175,13 @@ impl<'a> Reader<'a> {
         match self.grid {
             Grid::Float(dtype) => {
                 self.rows.raw(range, &mut buffers.bytes)?;
-                let tensor = Tensor::from_raw_buffer(&buffers.bytes, candle(dtype), &shape, &Device::Cpu)?;
+                let tensor = Tensor::from_raw_buffer(&buffers.bytes, candle(dtype), &shape, &self.device)?;
                 Ok(Block { first_row, tensor, codes: None })
             }
             Grid::Codes if content == Content::WeightsAndCodes => {
                 let mut codes = CodeBlock::default();
                 self.rows.codes(range, &mut codes)?;
-                let tensor = Tensor::from_slice(&codes.value, &shape[..], &Device::Cpu)?;
+                let tensor = Tensor::from_slice(&codes.value, &shape[..], &self.device)?;
                 Ok(Block { first_row, tensor, codes: Some(codes) })
             }
             Grid::Codes => Ok(Block { first_row, tensor: self.values(first_row, rows, buffers)?, codes: None }),
@@ -174,7 +191,7 @@ impl<'a> Reader<'a> {
     /// Rows as F32.
     pub fn values(&self, first_row: u64, rows: u64, buffers: &mut Buffers) -> Result<Tensor> {
         self.rows.values(first_row..first_row + rows, &mut buffers.values)?;
-        Ok(Tensor::from_slice(&buffers.values, (rows as usize, self.columns as usize), &Device::Cpu)?)
+        Ok(Tensor::from_slice(&buffers.values, (rows as usize, self.columns as usize), &self.device)?)
     }
 }
 

@@ -86,7 +86,7 @@ fn a_base_counts_only_for_records_that_committed_to_it() {
     let (innocent, made_up) = (open(file(&innocent)), open(file(&made_up)));
     let opened = [report.commitment.open(&secret()).unwrap()];
     let look = |digest| {
-        search(&innocent, &opened, Some(Base { model: &made_up, digest: Some(digest) }), &|_| ()).unwrap()
+        search(&Compute::cpu(), &innocent, &opened, Some(Base { model: &made_up, digest: Some(digest) }), &|_| ()).unwrap()
     };
     let fooled = look([7; 32]);
     assert_eq!(fooled.verdict, Verdict::Detected, "the attack itself works: {}", fooled.log10_p);

@@ -63,10 +63,10 @@ fn a_disclosed_group_is_found_without_the_key_and_the_rest_survives_its_abuse() 
     let disclosure = Disclosure::new(&record, &secret(), 2, None).unwrap();
     let disclosure = Disclosure::from_json_bytes(&disclosure.to_json_bytes()).unwrap();
     let opened = disclosure.open().unwrap();
-    let found = search(&open(marked.clone()), std::slice::from_ref(&opened), None, &|_| ()).unwrap();
+    let found = search(&Compute::cpu(), &open(marked.clone()), std::slice::from_ref(&opened), None, &|_| ()).unwrap();
     let slots = found.records[0].bands[0].slots;
     assert_eq!((found.verdict, slots), (Verdict::Detected, Rung::Full.slots_per_group() as u64));
-    let null = search(&open(host()), &[opened], None, &|_| ()).unwrap();
+    let null = search(&Compute::cpu(), &open(host()), &[opened], None, &|_| ()).unwrap();
     assert_eq!(null.verdict, Verdict::NotDetected);
 
     // The holder knows that group's chips: on its rows he can do what he likes. Here he puts noise over them.
@@ -80,7 +80,7 @@ fn a_disclosed_group_is_found_without_the_key_and_the_rest_survives_its_abuse() 
         row += 1;
     });
     let rest = record.open(&secret()).unwrap().without(&[2]);
-    let found = search(&open(abused), &[rest], None, &|_| ()).unwrap();
+    let found = search(&Compute::cpu(), &open(abused), &[rest], None, &|_| ()).unwrap();
     assert_eq!(found.verdict, Verdict::Detected);
     assert_eq!(found.records[0].bands[0].slots, 3 * Rung::Full.slots_per_group() as u64);
 }

@@ -3,9 +3,15 @@
 //! Rows run in parallel. Slot sums are integers, so the result does not depend on the order, the number of threads, the
 //! width of the registers or the device. What is summed in floating point is summed in a fixed order; see [`rows`].
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+#[cfg(test)]
+mod host;
 mod rows;
 mod wide;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Shape, Storage, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -14,7 +20,9 @@ use crate::Result;
 use crate::carrier::{Panel, TensorCarrier};
 use crate::element::Element;
 use crate::key::GROUPS;
-use rows::{Accumulator, Amplitudes, CORRELATION_SCALE, ENERGY_SCALE, MarkPanel, Number, Scratch, Squares, SumPanel};
+use rows::{
+    Accumulator, Amplitudes, CORRELATION_SCALE, ENERGY_SCALE, MarkPanel, Number, Scratch, SquarePanel, SumPanel,
+};
 use wide::Wide;
 
 /// Weights that one thread takes at a time.
@@ -101,10 +109,27 @@ pub(crate) fn mark(block: &Tensor, carrier: &TensorCarrier, first_row: u64, ampl
     Ok(block.apply_op1_no_bwd(&Mark { carrier, first_row, amplitudes })?)
 }
 
-/// Σ (a − b)² and Σ b² over the elements that are finite in both.
-pub(crate) fn squared_difference(a: &Tensor, b: &Tensor) -> Result<(f64, f64)> {
-    let sums: Vec<f64> = a.apply_op2_no_bwd(b, &SquaredDifference)?.to_vec1()?;
-    Ok((sums[0], sums[1]))
+/// Σ (a − b)² and Σ b², over elements that are finite in both. Rows are added in their order, so that the result does
+/// not depend on the blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Squares {
+    pub difference: f64,
+    pub energy: f64,
+}
+
+impl Squares {
+    /// Adds what [`row_squares`] gave.
+    pub fn add_rows(&mut self, rows: &[f64]) {
+        for [difference, energy] in rows.as_chunks().0 {
+            self.difference += difference;
+            self.energy += energy;
+        }
+    }
+}
+
+/// Σ (a − b)² and Σ b² of each row in turn, for [`Squares::add_rows`].
+pub(crate) fn row_squares(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
+    Ok(a.apply_op2_no_bwd(b, &RowSquares)?.to_vec1()?)
 }
 
 /// Appends the elements of a contiguous block, little-endian.
@@ -168,6 +193,11 @@ impl CustomOp1 for Project<'_> {
         let shape = Shape::from(sums.len());
         Ok((CpuStorage::I64(sums), shape))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        cuda::project(self, storage, layout)
+    }
 }
 
 impl Project<'_> {
@@ -227,6 +257,11 @@ impl CustomOp1 for Mark<'_> {
         };
         Ok((marked, layout.shape().clone()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        cuda::mark(self, storage, layout)
+    }
 }
 
 impl Mark<'_> {
@@ -245,12 +280,12 @@ impl Mark<'_> {
     }
 }
 
-/// [`squared_difference`].
-struct SquaredDifference;
+/// [`row_squares`].
+struct RowSquares;
 
-impl CustomOp2 for SquaredDifference {
+impl CustomOp2 for RowSquares {
     fn name(&self) -> &'static str {
-        "squared-difference"
+        "row-squares"
     }
 
     fn cpu_fwd(
@@ -260,20 +295,33 @@ impl CustomOp2 for SquaredDifference {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        fn sums<T: Number>(a: &[T], b: &[T]) -> Vec<f64> {
-            let pairs = a.par_chunks(PANEL_WEIGHTS).zip(b.par_chunks(PANEL_WEIGHTS));
-            let parts: Vec<[f64; 2]> = pairs.map(|(a, b)| Squares { a, b }.run_widest()).collect();
-            parts.iter().fold(vec![0.0; 2], |sum, part| vec![sum[0] + part[0], sum[1] + part[1]])
+        fn sums<T: Number>(a: &[T], b: &[T], columns: usize) -> Vec<f64> {
+            let panel = panel_rows(columns) * columns;
+            let pairs = a.par_chunks(panel).zip(b.par_chunks(panel));
+            pairs.flat_map_iter(|(a, b)| SquarePanel { a, b, columns }.run_widest()).collect()
         }
+        let columns = a_layout.shape().dims2()?.1;
         use CpuStorage::{BF16, F16, F32, F64};
         let sums = match (a, b) {
-            (F32(a), F32(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?),
-            (F16(a), F16(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?),
-            (BF16(a), BF16(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?),
-            (F64(a), F64(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?),
+            (F32(a), F32(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?, columns),
+            (F16(a), F16(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?, columns),
+            (BF16(a), BF16(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?, columns),
+            (F64(a), F64(b)) => sums(contiguous(a, a_layout)?, contiguous(b, b_layout)?, columns),
             (other, _) => return Err(unsupported(self.name(), other)),
         };
-        Ok((CpuStorage::F64(sums), Shape::from(2)))
+        let shape = Shape::from(sums.len());
+        Ok((CpuStorage::F64(sums), shape))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &CudaStorage,
+        a_layout: &Layout,
+        b: &CudaStorage,
+        b_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        cuda::row_squares((a, a_layout), (b, b_layout))
     }
 }
 

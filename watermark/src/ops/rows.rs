@@ -6,7 +6,7 @@
 //! rms   = √(Σ x_k² / n)       f64: each lane in the order of the columns, then halves of the lanes onto each other
 //! g_k   = clip(x_k · (1/rms), −4, 4)                            f32
 //! T_j  += chip_k · round(g_k · 2²⁰)                             integers, ties to even
-//! V    += ⌊2¹⁸ · Σ g_k²⌋      f32, for 512 columns at a time: lanes and halves as above
+//! V    += round(g_k² · 2¹⁸)                                     likewise
 //! ```
 //!
 //! A row whose RMS is below the smallest normal `f32` counts as a row of zeros.
@@ -76,14 +76,7 @@ fn square_sum<E: Element>(weights: &[E]) -> f64 {
     let (lines, rest) = weights.as_chunks();
     lines.iter().for_each(&mut add);
     add(&padded(rest));
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-    }
-    sums[0]
+    folded(sums)
 }
 
 /// The last columns of a row, followed by zeros.
@@ -106,6 +99,13 @@ fn clipped(g: f32) -> f32 {
 fn fixed(g: f32) -> i32 {
     const MIDDLE: f32 = 12.0;
     (g + MIDDLE).to_bits() as i32 - MIDDLE.to_bits() as i32
+}
+
+/// Rounds g² · 2¹⁸ likewise: the floats from 32 to 64 are 2⁻¹⁸ apart.
+#[inline(always)]
+fn fixed_square(g: f32) -> i32 {
+    const MIDDLE: f32 = 48.0;
+    (g * g + MIDDLE).to_bits() as i32 - MIDDLE.to_bits() as i32
 }
 
 /// The sign bit of an `f32`, where the chip of a lane is −1.
@@ -177,13 +177,13 @@ impl Accumulator {
         let end = self.correlation[carrier.group].end;
         let mut position = carrier.rotation;
         for (chunk, chips) in row.weights.chunks(CHUNK).zip(carrier.chips.as_chunks::<{ CHUNK / 8 }>().0) {
-            // The track is at least as long as a chunk, so a chunk passes a place at most twice.
-            if self.additions + 2 > NARROW {
+            // The track is at least as long as a chunk, so a chunk passes each place at most once.
+            if self.additions == NARROW {
                 self.flush();
             }
-            self.additions += 2;
+            self.additions += 1;
             let track = &mut self.correlation[carrier.group];
-            let mut squares = [0.0; LANES];
+            let mut squares = [0; LANES];
             let mut place = position;
             let mut add = |line: &[E; LANES], chips: &[u8; 4]| {
                 if let Some(sums) = track.line(place) {
@@ -198,7 +198,7 @@ impl Accumulator {
             if let (false, Some(chips)) = (rest.is_empty(), chips.get(lines.len())) {
                 add(&padded(rest), chips);
             }
-            self.wide.energy += (folded(squares) * ENERGY_SCALE) as i64;
+            self.wide.energy += i64::from(squares.iter().sum::<i32>());
             if survey {
                 self.add_profile(chunk, row.inverse, carrier.group, position);
             }
@@ -260,19 +260,19 @@ fn add_line<E: Element>(
     chips: u32,
     inverse: f32,
     sums: &mut [i32; LANES],
-    squares: &mut [f32; LANES],
+    squares: &mut [i32; LANES],
 ) {
     for lane in 0..LANES {
         let g = clipped(line[lane].value() * inverse);
-        squares[lane] += g * g;
+        squares[lane] += fixed_square(g);
         sums[lane] += fixed(f32::from_bits(g.to_bits() ^ sign(chips, lane)));
     }
 }
 
 /// Adds the upper half of the lanes to the lower, until one is left.
 #[inline(always)]
-fn folded(mut sums: [f32; LANES]) -> f32 {
-    let mut width = LANES;
+fn folded<const N: usize>(mut sums: [f64; N]) -> f64 {
+    let mut width = N;
     while width > 1 {
         width /= 2;
         for lane in 0..width {
@@ -447,35 +447,44 @@ impl<E: Element> Number for E {
     }
 }
 
-/// Σ (a − b)² and Σ b² over the elements that are finite in both, each over interleaved lanes.
-pub(super) struct Squares<'a, T> {
+/// Σ (a − b)² and Σ b² of each row, over the elements that are finite in both: 16 lanes, then halves.
+pub(super) struct SquarePanel<'a, T> {
     pub a: &'a [T],
     pub b: &'a [T],
+    pub columns: usize,
 }
 
-impl<T: Number> Wide for Squares<'_, T> {
-    type Output = [f64; 2];
+impl<T: Number> Wide for SquarePanel<'_, T> {
+    type Output = Vec<f64>;
 
     #[inline(always)]
-    fn run(self) -> [f64; 2] {
-        const LANES: usize = 16;
-        let (mut differences, mut energies) = ([0.0; LANES], [0.0; LANES]);
-        let mut add = |lane: usize, a: T, b: T| {
-            let (a, b) = (a.real(), b.real());
-            let both = a.abs() < f64::INFINITY && b.abs() < f64::INFINITY;
-            let (difference, energy) = if both { (a - b, b) } else { (0.0, 0.0) };
-            differences[lane] += difference * difference;
-            energies[lane] += energy * energy;
-        };
-        let ((a_lines, a_rest), (b_lines, b_rest)) = (self.a.as_chunks::<LANES>(), self.b.as_chunks::<LANES>());
-        for (a, b) in a_lines.iter().zip(b_lines) {
-            for lane in 0..LANES {
-                add(lane, a[lane], b[lane]);
-            }
-        }
-        for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
-            add(lane, a, b);
-        }
-        [differences.iter().sum(), energies.iter().sum()]
+    fn run(self) -> Vec<f64> {
+        let rows = self.a.chunks_exact(self.columns).zip(self.b.chunks_exact(self.columns));
+        let mut sums = Vec::with_capacity(2 * rows.len());
+        rows.for_each(|(a, b)| sums.extend(squares(a, b)));
+        sums
     }
+}
+
+#[inline(always)]
+fn squares<T: Number>(a: &[T], b: &[T]) -> [f64; 2] {
+    const LANES: usize = 16;
+    let (mut differences, mut energies) = ([0.0; LANES], [0.0; LANES]);
+    let mut add = |lane: usize, a: T, b: T| {
+        let (a, b) = (a.real(), b.real());
+        let both = a.abs() < f64::INFINITY && b.abs() < f64::INFINITY;
+        let (difference, energy) = if both { (a - b, b) } else { (0.0, 0.0) };
+        differences[lane] += difference * difference;
+        energies[lane] += energy * energy;
+    };
+    let ((a_lines, a_rest), (b_lines, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_lines.iter().zip(b_lines) {
+        for lane in 0..LANES {
+            add(lane, a[lane], b[lane]);
+        }
+    }
+    for (lane, (&a, &b)) in a_rest.iter().zip(b_rest).enumerate() {
+        add(lane, a, b);
+    }
+    [folded(differences), folded(energies)]
 }

@@ -1,0 +1,47 @@
+//! Where the hot loops run: on the processor, or on an NVIDIA GPU. The results are the same bits.
+
+use candle_core::Device;
+
+#[cfg(not(feature = "cuda"))]
+use crate::Error;
+use crate::Result;
+
+/// A device for embedding and detection; the processor by default.
+#[derive(Clone, Debug)]
+pub struct Compute(pub(crate) Device);
+
+impl Default for Compute {
+    fn default() -> Compute {
+        Compute::cpu()
+    }
+}
+
+impl Compute {
+    /// The processor, with as many threads as rayon has.
+    pub fn cpu() -> Compute {
+        Compute(Device::Cpu)
+    }
+
+    /// The NVIDIA GPU of this number, from 0, ready to work.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when this build has no feature `cuda`, or when no such device, driver or
+    /// run-time compiler is found. Whoever can do without goes on with [`Compute::cpu`].
+    #[cfg(feature = "cuda")]
+    pub fn cuda(number: usize) -> Result<Compute> {
+        let device = Device::new_cuda(number).and_then(|device| {
+            crate::ops::cuda::prepare(device.as_cuda_device()?)?;
+            Ok(device)
+        });
+        device.map(Compute).map_err(|error| crate::Error::Device { number, reason: error.to_string() })
+    }
+
+    /// The NVIDIA GPU of this number.
+    ///
+    /// # Errors
+    /// Always [`Error::Device`]: this build has no feature `cuda`.
+    #[cfg(not(feature = "cuda"))]
+    pub fn cuda(number: usize) -> Result<Compute> {
+        Err(Error::Device { number, reason: "this build is without the feature `cuda`".into() })
+    }
+}
