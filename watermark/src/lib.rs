@@ -35,6 +35,7 @@
 
 mod carrier;
 mod commitment;
+pub mod derivation;
 mod detect;
 mod drift;
 mod element;
