@@ -18,6 +18,8 @@ const BLOCKS: [usize; 4] = [128, 64, 32, 16];
 const SHARE: f64 = 0.95;
 /// Most levels of a grid.
 const LEVELS: i64 = 256;
+/// Codes by which the outermost levels may be misjudged, where the format rounds as coarsely as the grid.
+const SLACK: i64 = 8;
 
 /// The grid of a block.
 struct Fit {
@@ -122,7 +124,7 @@ fn walk(outwards: &[f64], mut scale: f64, rounding: f64) -> Option<Fit> {
     let (mut blur_of_scale, mut low, mut high, mut informative) = (scale * 0.13, 0i64, 0i64, 0);
     for &value in &outwards[1..] {
         let code = ((value - anchor) / scale).round();
-        if code.abs() >= LEVELS as f64 {
+        if code.abs() >= (LEVELS + SLACK) as f64 {
             return None;
         }
         let own = rounding * (value.abs() + anchor.abs()) + largest * 3e-7;
@@ -138,7 +140,8 @@ fn walk(outwards: &[f64], mut scale: f64, rounding: f64) -> Option<Fit> {
         }
         (low, high) = (low.min(code as i64), high.max(code as i64));
     }
-    (high - low < LEVELS).then_some(Fit { scale: scale.abs(), levels: high - low + 1, informative })
+    let levels = high - low + 1;
+    (levels <= LEVELS + SLACK).then_some(Fit { scale: scale.abs(), levels: levels.min(LEVELS), informative })
 }
 
 #[cfg(test)]
