@@ -1,10 +1,9 @@
-//! The tensors of one or several safetensors files, as one list.
+//! The tensors of one or several files, safetensors or GGUF, as one list.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::safetensors::{self, TensorInfo};
-use crate::{Error, ReadAt, Result};
+use crate::{Error, ReadAt, Result, TensorInfo, gguf, read_at, safetensors};
 
 /// A tensor and the shard that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +18,15 @@ struct Shard {
     path: String,
     source: Box<dyn ReadAt>,
     metadata: BTreeMap<String, String>,
+    /// Metadata with its types, of a GGUF file.
+    gguf: Option<BTreeMap<String, gguf::Value>>,
+}
+
+/// The header of a file of any known format.
+struct Parsed {
+    metadata: BTreeMap<String, String>,
+    gguf: Option<BTreeMap<String, gguf::Value>>,
+    tensors: Vec<TensorInfo>,
 }
 
 /// A checkpoint of one or several shards. Reading needs `&self` only, from any number of threads.
@@ -28,11 +36,11 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the headers of all shards. Each comes with its path relative to the checkpoint's folder, which is used
-    /// in messages only.
+    /// Reads the headers of all shards, each safetensors or GGUF as its first bytes say. Each comes with its path
+    /// relative to the checkpoint's folder, which is used in messages only.
     ///
     /// # Errors
-    /// A bad header, a tensor that two shards hold, or no shards at all.
+    /// A bad header, a pickle, a tensor that two shards hold, or no shards at all.
     pub fn open(shards: Vec<(String, Box<dyn ReadAt>)>) -> Result<Checkpoint> {
         if shards.is_empty() {
             return Err(Error::NoShards);
@@ -40,10 +48,10 @@ impl Checkpoint {
         let mut tensors = Vec::new();
         let mut opened = Vec::with_capacity(shards.len());
         for (number, (path, source)) in shards.into_iter().enumerate() {
-            let header = safetensors::parse(source.as_ref())
+            let parsed = parse(source.as_ref())
                 .map_err(|source| Error::Shard { path: path.clone(), source: Box::new(source) })?;
-            tensors.extend(header.tensors.into_iter().map(|info| Tensor { shard: number, info }));
-            opened.push(Shard { path, source, metadata: header.metadata });
+            tensors.extend(parsed.tensors.into_iter().map(|info| Tensor { shard: number, info }));
+            opened.push(Shard { path, source, metadata: parsed.metadata, gguf: parsed.gguf });
         }
         tensors.sort_by(|a, b| (&a.info.name, a.shard).cmp(&(&b.info.name, b.shard)));
         for pair in tensors.windows(2) {
@@ -79,9 +87,14 @@ impl Checkpoint {
         self.shards.get(shard).map(|shard| shard.path.as_str())
     }
 
-    /// What a shard has under `__metadata__`.
+    /// What a shard has under `__metadata__`; of a GGUF file, its metadata as text.
     pub fn shard_metadata(&self, shard: usize) -> Option<&BTreeMap<String, String>> {
         self.shards.get(shard).map(|shard| &shard.metadata)
+    }
+
+    /// A metadata value of a GGUF file, from the first shard that has it.
+    pub fn gguf_value(&self, key: &str) -> Option<&gguf::Value> {
+        self.shards.iter().find_map(|shard| shard.gguf.as_ref()?.get(key))
     }
 
     /// Reads a tensor's bytes into `buffer`, which afterwards holds exactly them.
@@ -114,4 +127,23 @@ impl Checkpoint {
             source: Box::new(Error::Read { offset, length, source }),
         })
     }
+}
+
+/// Reads the header of a file whose format its first bytes tell.
+fn parse(source: &dyn ReadAt) -> Result<Parsed> {
+    let mut magic = [0; 9];
+    let length = source.len().min(9) as usize;
+    read_at::read(source, &mut magic[..length], 0)?;
+    if magic[..4] == gguf::MAGIC {
+        let header = gguf::parse(source)?;
+        let metadata = header.metadata.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
+        return Ok(Parsed { metadata, gguf: Some(header.metadata), tensors: header.tensors });
+    }
+    // A zip archive, or the opcode PROTO of pickle 2 to 5. A safetensors file that begins so goes on with a brace.
+    let pickle = magic[..4] == *b"PK\x03\x04" || (magic[0] == 0x80 && (2..=5).contains(&magic[1]));
+    if pickle && magic[8] != b'{' {
+        return Err(Error::Pickle);
+    }
+    let header = safetensors::parse(source)?;
+    Ok(Parsed { metadata: header.metadata, gguf: None, tensors: header.tensors })
 }

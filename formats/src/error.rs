@@ -62,6 +62,35 @@ pub enum Error {
         reason: String,
     },
 
+    /// The header of a GGUF file breaks a rule.
+    #[error("GGUF header, byte {offset}: {reason}; fetch the file again, or convert it again with a current llama.cpp")]
+    Gguf {
+        /// Where.
+        offset: u64,
+        /// Which rule.
+        reason: String,
+    },
+
+    /// One tensor of a GGUF file breaks a rule.
+    #[error(
+        "tensor {name:?}, byte {offset}: {reason}; fetch the file again, or convert it again with a current llama.cpp"
+    )]
+    GgufTensor {
+        /// The tensor.
+        name: String,
+        /// Where its data should be.
+        offset: u64,
+        /// Which rule.
+        reason: String,
+    },
+
+    /// A pickled checkpoint, which runs code when it is read.
+    #[error(
+        "this is a PyTorch pickle, which runs whatever code it holds when it is loaded: convert it to safetensors \
+         where you trust it (safetensors.torch.save_file), then use that file"
+    )]
+    Pickle,
+
     /// Bytes that belong to no tensor.
     #[error("bytes {begin} to {end} belong to no tensor: something was appended or cut out; fetch the file again")]
     Unclaimed {
@@ -92,7 +121,7 @@ pub enum Error {
     },
 
     /// A checkpoint without any file.
-    #[error("no weight file given: a checkpoint needs at least one .safetensors file")]
+    #[error("no weight file given: a checkpoint needs at least one .safetensors or .gguf file")]
     NoShards,
 
     /// A tensor was asked for that the checkpoint does not have, or a range outside the tensor.
@@ -115,5 +144,54 @@ pub enum Error {
         offset: u64,
         /// Length of its data.
         length: u64,
+    },
+
+    /// A row was asked for that the matrix does not have.
+    #[error("matrix {role}: rows {begin} to {end} are asked for, but it has {rows}")]
+    NoSuchRows {
+        /// Role of the matrix.
+        role: String,
+        /// First row asked for.
+        begin: u64,
+        /// One past the last.
+        end: u64,
+        /// Rows of the matrix.
+        rows: u64,
+    },
+
+    /// Raw elements of a matrix of codes were asked for, or codes of a matrix of floats.
+    #[error("matrix {role} has no {wanted}: ask for what its grid says")]
+    WrongGrid {
+        /// Role of the matrix.
+        role: String,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+
+    /// A matrix does not belong to the tensor or checkpoint it is used with.
+    #[error("matrix {role} is not one of {tensor:?}: use the matrices of the checkpoint at hand")]
+    ForeignMatrix {
+        /// Role of the matrix.
+        role: String,
+        /// The tensor it was used with.
+        tensor: String,
+    },
+
+    /// Scales, zero points or groups that contradict the codes they belong to.
+    #[error("tensor {name:?}: {reason}; quantise the model again")]
+    Quantised {
+        /// The tensor at fault.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Not as many bytes or codes as the rows hold, or a code outside its range.
+    #[error("matrix {role}: {reason}")]
+    BadValues {
+        /// Role of the matrix.
+        role: String,
+        /// What is wrong.
+        reason: String,
     },
 }

@@ -21,13 +21,30 @@
 //! # Ok::<(), countermark_formats::Error>(())
 //! ```
 
+mod awq;
+mod blocks;
 mod checkpoint;
+mod codes;
 mod dtype;
+mod edit;
 mod error;
+mod float8;
+pub mod gguf;
+mod gptq;
+mod matrix;
 mod read_at;
+mod roles;
+mod rows;
 pub mod safetensors;
+mod scaled;
+mod tensor_info;
 
 pub use checkpoint::{Checkpoint, Tensor};
+pub use codes::CodeBlock;
 pub use dtype::Dtype;
+pub use edit::Edit;
 pub use error::{Error, Result};
+pub use matrix::{Grid, Matrix};
 pub use read_at::ReadAt;
+pub use rows::Rows;
+pub use tensor_info::TensorInfo;

@@ -53,3 +53,9 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
         (**self).read_exact_at(buffer, offset)
     }
 }
+
+/// Fills `buffer` from `offset`, with an error that says what was read.
+pub(crate) fn read(source: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> crate::Result<()> {
+    let length = buffer.len() as u64;
+    source.read_exact_at(buffer, offset).map_err(|source| crate::Error::Read { offset, length, source })
+}

@@ -7,11 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 
-use crate::{Dtype, Error, ReadAt, Result};
+use crate::{Dtype, Error, ReadAt, Result, TensorInfo, read_at};
 
 /// The longest header that upstream accepts, in bytes.
 pub const MAX_HEADER: u64 = 100_000_000;
@@ -30,31 +29,6 @@ pub struct Header {
     pub data_start: u64,
 }
 
-/// One tensor's entry in the header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Name in the file; not empty, without control characters.
-    pub name: String,
-    /// Number format of the elements.
-    pub dtype: Dtype,
-    /// Extent of each dimension, outermost first; empty for a scalar.
-    pub shape: Vec<u64>,
-    /// Where the bytes are, from the start of the file.
-    pub range: Range<u64>,
-}
-
-impl TensorInfo {
-    /// Number of elements. [`parse`] has made sure that it does not overflow.
-    pub fn elements(&self) -> u64 {
-        self.shape.iter().product()
-    }
-
-    /// Length of the data in bytes.
-    pub fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-}
-
 /// Reads and checks the header of a safetensors file. Memory is bounded by the file's length.
 ///
 /// # Errors
@@ -65,24 +39,19 @@ pub fn parse(source: &dyn ReadAt) -> Result<Header> {
         return Err(Error::TooShort { length });
     }
     let mut field = [0; 8];
-    read(source, &mut field, 0)?;
+    read_at::read(source, &mut field, 0)?;
     let claimed = u64::from_le_bytes(field);
     let limit = MAX_HEADER.min(length - LENGTH_FIELD);
     if claimed > limit || claimed < 2 {
         return Err(Error::HeaderLength { claimed, limit });
     }
     let mut bytes = vec![0; usize::try_from(claimed).map_err(|_| Error::HeaderLength { claimed, limit })?];
-    read(source, &mut bytes, LENGTH_FIELD)?;
+    read_at::read(source, &mut bytes, LENGTH_FIELD)?;
 
     let (metadata, entries) = parse_text(&bytes)?;
     let data_start = LENGTH_FIELD + claimed;
     let tensors = lay_out(entries, data_start, length)?;
     Ok(Header { metadata, tensors, data_start })
-}
-
-fn read(source: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> Result<()> {
-    let length = buffer.len() as u64;
-    source.read_exact_at(buffer, offset).map_err(|source| Error::Read { offset, length, source })
 }
 
 /// A tensor's entry as written, before its numbers are checked.
