@@ -406,9 +406,11 @@ fn hostile_weights_give_no_matches_and_no_panic() {
     let normal = model(SMALL, 20);
     let one_value = |value: f32| with(21, |part| part.weights.fill(value));
     for hostile in [one_value(0.0), one_value(1.0), one_value(f32::NAN), one_value(f32::INFINITY), one_value(3e38)] {
+        assert_eq!(test(&hostile, &hostile).matches, 0, "ties, zeros and what is not finite are misses");
         for report in [test(&hostile, &hostile), test(&hostile, &normal), test(&normal, &hostile)] {
-            assert_eq!((report.matches, report.related), (0, false));
-            assert!(report.log10_p == 0.0 && report.log10_p.is_finite());
+            // Where all units of the parent are alike, all match the same one: at most one match in each layer.
+            assert!(report.matches <= 3 && !report.related, "{report:?}");
+            assert_eq!(report.log10_p, 0.0);
         }
     }
     // Rows 2k and 2k + 1 are the same, in every part.

@@ -45,7 +45,7 @@ pub struct UnitOrder {
 /// # Errors
 /// [`Error::Weights`](crate::Error::Weights) when a model cannot be read.
 pub fn align(base: &Checkpoint, suspect: &Checkpoint, device: &Device) -> Result<UnitOrder> {
-    let (base, suspect) = (Source::new(base, device)?, Source::new(suspect, device)?);
+    let (base, suspect) = (Source::new(base, device), Source::new(suspect, device));
     let plan = Plan::new(&base, &suspect);
     let mut best = UnitOrder { layers: vec![], rotation: None };
     if !matches!(plan.statistic, Ok(Statistic::Position | Statistic::Order)) {

@@ -23,8 +23,10 @@ pub(crate) struct Comparison {
     /// Σ (b − a)² and Σ a², where both are finite.
     pub moved: f64,
     pub whole: f64,
-    /// Σ of the squared rounding error that the child's format makes.
+    /// Σ of the squared rounding error that the child's format makes; the largest of a row; and of each column.
     pub rounding: f64,
+    pub rounding_of_row: f64,
+    pub rounding_of_columns: Vec<f64>,
     /// a ≠ 0, and how many of these have b = 0.
     pub alive: u64,
     pub removed: u64,
@@ -52,6 +54,8 @@ impl Comparison {
             moved: 0.0,
             whole: 0.0,
             rounding: 0.0,
+            rounding_of_row: 0.0,
+            rounding_of_columns: vec![],
             alive: 0,
             removed: 0,
             kept: 0,
@@ -68,10 +72,12 @@ impl Comparison {
         let format = child.float(role);
         let step = (BLOCK / columns.max(1)).max(1);
         let (mut a, mut b) = (Vec::new(), Vec::new());
+        let (parent, child) = (parent.open(role)?, child.open(role)?);
+        sums.rounding_of_columns = vec![0.0; columns];
         for first in (0..rows).step_by(step) {
             let block = first..rows.min(first + step);
-            parent.read(role, block.clone(), &mut a)?;
-            child.read(role, block, &mut b)?;
+            parent.values(block.clone(), &mut a)?;
+            child.values(block, &mut b)?;
             for (a, b) in a.chunks(columns.max(1)).zip(b.chunks(columns.max(1))) {
                 sums.add_row(a, b, format);
             }
@@ -81,13 +87,16 @@ impl Comparison {
 
     fn add_row(&mut self, a: &[f32], b: &[f32], format: Option<Dtype>) {
         let (mut removed, mut largest_removed, mut smallest_kept) = (0, 0f32, f32::INFINITY);
-        for (&a, &b) in a.iter().zip(b) {
+        let mut rounding = 0.0;
+        for ((&a, &b), of_column) in a.iter().zip(b).zip(&mut self.rounding_of_columns) {
             self.equal += u64::from(a.to_bits() == b.to_bits());
             self.rounded += u64::from(rounded(a, format).to_bits() == b.to_bits());
             if a.is_finite() && b.is_finite() {
                 self.moved += (f64::from(b) - f64::from(a)).powi(2);
                 self.whole += f64::from(a).powi(2);
-                self.rounding += rounding_error(b, format).powi(2);
+                let error = rounding_error(b, format).powi(2);
+                rounding += error;
+                *of_column += error;
             }
             if b != 0.0 {
                 self.kept += 1;
@@ -107,6 +116,8 @@ impl Comparison {
             self.groups_of_four += 1;
             self.two_of_four += u64::from(group.iter().filter(|&&b| b == 0.0).count() == 2);
         }
+        self.rounding += rounding;
+        self.rounding_of_row = self.rounding_of_row.max(rounding);
         self.weights += b.len() as u64;
         self.removed += removed;
         self.pruned_rows += u64::from(removed > 0);
@@ -121,10 +132,21 @@ impl Comparison {
         drift.is_finite().then_some(drift)
     }
 
-    /// RMS of the rounding error of one weight.
-    pub fn rounding_rms(&self) -> f64 {
-        (self.rounding / self.weights.max(1) as f64).sqrt()
+    /// What rounding adds to the difference.
+    pub fn noise(&self) -> Noise {
+        let of_column = self.rounding_of_columns.iter().copied().fold(0.0, f64::max);
+        Noise { energy: self.rounding, norm: self.rounding_of_row.sqrt() + of_column.sqrt() }
     }
+}
+
+/// Independent errors of known sizes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Noise {
+    /// Σ of their variances.
+    pub energy: f64,
+    /// About the largest singular value that they have together: the norm of the largest row and of the largest column,
+    /// added (Bandeira and van Handel, 2016). With equal variances σ² that is σ (√m + √n).
+    pub norm: f64,
 }
 
 /// A value in the child's format.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::compare::{Comparison, precision};
-use super::lattice::grid;
+use super::compare::{Comparison, Noise, precision};
+use super::lattice;
 use super::low_rank::low_rank;
 use super::report::{Grid, LowRank, Merge, Pruning, Relation, TensorKind, TensorReport};
 use super::source::Source;
@@ -49,14 +49,11 @@ fn tensor(parent: &Source<'_>, child: &Source<'_>, role: &str) -> Result<TensorR
     if report.kind != TensorKind::Moved {
         return Ok(report);
     }
-    report.grid = match child.bits(role) {
-        Some(bits) => Some(Grid { bits, block: None, nearest: None }),
-        None => grid(Some(parent), child, role)?,
-    };
+    report.grid = lattice::grid(parent, child, role)?;
     report.pruning = pruning(&found, report.grid.is_some());
     let near = report.drift.is_some_and(|drift| drift < UNLIKE);
     if near && report.grid.is_none() && report.pruning.is_none() && !matches!(role, "embed" | "head") {
-        report.low_rank = rank(parent, child, role, found.rounding_rms())?;
+        report.low_rank = rank(parent, child, role, found.noise())?;
     }
     report.kind = match &report {
         TensorReport { grid: Some(_), .. } => TensorKind::Quantised,
@@ -90,8 +87,8 @@ fn pruning(found: &Comparison, on_grid: bool) -> Option<Pruning> {
     })
 }
 
-fn rank(parent: &Source<'_>, child: &Source<'_>, role: &str, rounding: f64) -> Result<Option<LowRank>> {
-    low_rank(&(child.load(role)? - parent.load(role)?)?, rounding)
+fn rank(parent: &Source<'_>, child: &Source<'_>, role: &str, noise: Noise) -> Result<Option<LowRank>> {
+    low_rank(&(child.load(role)? - parent.load(role)?)?, noise)
 }
 
 /// What the shapes and the alignment say about the edge, beside the tensors.

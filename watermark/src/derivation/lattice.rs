@@ -4,6 +4,8 @@
 //! least rounding error of their float format, so the scale is first read there and then refined outwards. Where the
 //! format rounds more coarsely than a third of the scale, a value says nothing and is passed over.
 
+use countermark_formats::CodeBlock;
+
 use super::compare::precision;
 use super::report::Grid;
 use super::source::Source;
@@ -30,29 +32,48 @@ struct Fit {
 }
 
 /// The grid that the child's matrix lies on and the parent's does not, if any.
-pub(crate) fn grid(parent: Option<&Source<'_>>, child: &Source<'_>, role: &str) -> Result<Option<Grid>> {
+pub(crate) fn grid(parent: &Source<'_>, child: &Source<'_>, role: &str) -> Result<Option<Grid>> {
     let Some((rows, columns)) = child.shape(role) else { return Ok(None) };
-    let format = child.float(role);
-    let rounding = 2f64.powi(-precision(format));
+    let rounding = match child.float(role) {
+        Some(format) => 2f64.powi(-precision(Some(format))),
+        None => return native(parent, child, role),
+    };
     let (mut a, mut b, mut row) = (Vec::new(), Vec::new(), Vec::new());
+    let (parent, child) = (parent.open(role)?, child.open(role)?);
     for index in evenly(rows, ROWS) {
-        child.read(role, index..index + 1, &mut row)?;
+        child.values(index..index + 1, &mut row)?;
         b.extend_from_slice(&row);
-        if let Some(parent) = parent {
-            parent.read(role, index..index + 1, &mut row)?;
-            a.extend_from_slice(&row);
-        }
+        parent.values(index..index + 1, &mut row)?;
+        a.extend_from_slice(&row);
     }
     let blocks = std::iter::once(columns).chain(BLOCKS.into_iter().filter(|&block| block < columns));
     for block in blocks.filter(|&block| block > 0 && columns.is_multiple_of(block)) {
         let Some(bits) = on_grids(&b, block, rounding) else { continue };
-        if a.len() == b.len() && on_grids(&a, block, rounding).is_some() {
+        if on_grids(&a, block, rounding).is_some() {
             return Ok(None);
         }
-        let nearest = (a.len() == b.len()).then(|| nearest(&a, &b, block, rounding));
+        let nearest = Some(nearest(&a, &b, block, rounding));
         return Ok(Some(Grid { bits, block: Some(block as u32), nearest }));
     }
     Ok(uneven(&b, columns).filter(|_| uneven(&a, columns).is_none()))
+}
+
+/// The grid of a matrix that is stored as codes, by its codes.
+fn native(parent: &Source<'_>, child: &Source<'_>, role: &str) -> Result<Option<Grid>> {
+    let rows = child.shape(role).map_or(0, |shape| shape.0);
+    let (parent, child) = (parent.open(role)?, child.open(role)?);
+    let (mut a, mut b) = (Vec::new(), CodeBlock::default());
+    let (mut inside, mut all) = (0u64, 0u64);
+    for index in evenly(rows, ROWS) {
+        parent.values(index..index + 1, &mut a)?;
+        child.codes(index..index + 1, &mut b)?;
+        for ((&a, &b), (&up, &down)) in a.iter().zip(&b.value).zip(b.up.iter().zip(&b.down)) {
+            all += 1;
+            inside += u64::from((b - a).abs() <= 0.505 * up.abs().max(down.abs()) + 1e-6 * b.abs());
+        }
+    }
+    let codes = (i32::from(b.high) - i32::from(b.low)).max(1);
+    Ok(Some(Grid { bits: codes.ilog2() + 1, block: None, nearest: Some(inside as f64 >= 0.999 * all as f64) }))
 }
 
 /// Bits of the grids, if nearly all blocks lie on one.
@@ -60,7 +81,9 @@ fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
     let (mut fitting, mut decided, mut levels) = (0, 0, 2);
     for values in values.chunks_exact(block).filter(|values| distinct(values).len() > 2) {
         decided += 1;
-        if let Some(fit) = fit(values, rounding).filter(|fit| fit.informative >= 5) {
+        // So few different values in a block say enough by themselves.
+        let few = distinct(values).len() <= 8;
+        if let Some(fit) = fit(values, rounding).filter(|fit| few || fit.informative >= 5) {
             fitting += 1;
             levels = levels.max(fit.levels);
         }
@@ -106,22 +129,24 @@ fn fit(values: &[f32], rounding: f64) -> Option<Fit> {
     if values.len() < 3 || values.len() as i64 > LEVELS {
         return None;
     }
-    // The gap that is smallest, of those that rounding leaves whole.
+    // The gap that is smallest, of those that rounding leaves whole, and how well it is known.
     let gap = |pair: &[f64]| {
         let (gap, blur) = (pair[1] - pair[0], rounding * (pair[0].abs() + pair[1].abs()));
-        (blur * 8.0 < gap).then_some(gap)
+        (blur * 8.0 < gap).then_some((gap, blur))
     };
-    let gap = values.windows(2).filter_map(gap).min_by(f64::total_cmp)?;
+    let (gap, blur) = values.windows(2).filter_map(gap).min_by(|x, y| x.0.total_cmp(&y.0))?;
     let mut outwards = values;
     outwards.sort_by(|x, y| x.abs().total_cmp(&y.abs()));
-    (1..=3).find_map(|part| walk(&outwards, gap / f64::from(part), rounding))
+    (1..=3).map(f64::from).find_map(|part| walk(&outwards, (gap / part, blur / part), rounding))
 }
 
-/// Follows the values outwards from the one nearest zero, while all fit the grid; `scale` is refined on the way.
-fn walk(outwards: &[f64], mut scale: f64, rounding: f64) -> Option<Fit> {
+/// Follows the values outwards from the one nearest zero, while all fit the grid; the scale and how well
+/// it is known are refined on the way.
+fn walk(outwards: &[f64], scale: (f64, f64), rounding: f64) -> Option<Fit> {
     let anchor = *outwards.first()?;
     let largest = outwards.last()?.abs();
-    let (mut blur_of_scale, mut low, mut high, mut informative) = (scale * 0.13, 0i64, 0i64, 0);
+    let (mut scale, mut blur_of_scale) = (scale.0, scale.1 + largest * 3e-7);
+    let (mut low, mut high, mut informative) = (0i64, 0i64, 0);
     for &value in &outwards[1..] {
         let code = ((value - anchor) / scale).round();
         if code.abs() >= (LEVELS + SLACK) as f64 {

@@ -1,21 +1,22 @@
 //! The rank of a difference of two matrices, by a randomised range finder (Halko, Martinsson and Tropp, 2011).
 //!
-//! Singular values count when they exceed what rounding alone makes: σ_ε (√m + √n) · 1.1, with σ_ε the RMS rounding
-//! error of the child's format. A merged adapter leaves a few above it and nothing else.
+//! Singular values count when they exceed 1.1 times what rounding to the child's format makes. A merged adapter leaves a
+//! few above it and nothing else.
 
 use candle_core::{DType, Tensor};
 
+use super::compare::Noise;
 use super::report::LowRank;
 use crate::Result;
 
 /// Directions that are drawn: ranks up to 64 and ten to spare.
 const DIRECTIONS: usize = 74;
 
-/// The rank of `difference`, \[rows, columns\] in f32, with a rounding error of RMS `rounding` on each element.
+/// The rank of `difference`, \[rows, columns\] in f32, with the child's rounding errors on it.
 ///
 /// `None` unless the rank is at least 1, at most an eighth of the smaller extent and at most 64, and all but rounding
 /// lies in those directions.
-pub(crate) fn low_rank(difference: &Tensor, rounding: f64) -> Result<Option<LowRank>> {
+pub(crate) fn low_rank(difference: &Tensor, rounding: Noise) -> Result<Option<LowRank>> {
     let (rows, columns) = difference.dims2()?;
     let drawn = DIRECTIONS.min(rows).min(columns);
     let energy = difference.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?;
@@ -23,12 +24,11 @@ pub(crate) fn low_rank(difference: &Tensor, rounding: f64) -> Result<Option<LowR
         return Ok(None);
     }
     let values = singular_values(difference, drawn)?;
-    let floor = (rounding * ((rows as f64).sqrt() + (columns as f64).sqrt()) * 1.1).max(values[0] * 1e-5);
+    let floor = (rounding.norm * 1.1).max(values[0] * 1e-5);
     let rank = values.iter().take_while(|&&value| value > floor).count();
     let held: f64 = values[..rank].iter().map(|value| value * value).sum();
-    let noise = (rows * columns) as f64 * rounding * rounding;
     let low = (1..=64).contains(&rank) && rank * 8 <= rows.min(columns) && rank < drawn;
-    let explained = energy - held <= 2.0 * noise + 1e-4 * energy;
+    let explained = energy - held <= 2.0 * rounding.energy + 1e-4 * energy;
     Ok((low && explained).then(|| LowRank { rank: rank as u32, share: (held / energy).min(1.0) }))
 }
 
@@ -144,11 +144,17 @@ mod tests {
         random(5, rows, rank).matmul(&random(6, rank, columns)).unwrap()
     }
 
+    /// Errors of one size everywhere.
+    fn even(size: f64, rows: usize, columns: usize) -> Noise {
+        let norm = size * ((rows as f64).sqrt() + (columns as f64).sqrt());
+        Noise { energy: (rows * columns) as f64 * size * size, norm }
+    }
+
     #[test]
     fn ranks_are_counted_above_the_rounding() {
         for (rank, rows, columns) in [(1, 64, 40), (8, 192, 576), (16, 576, 192), (64, 520, 640)] {
             let noisy = (product(rank, rows, columns) + (random(7, rows, columns) * 0.01).unwrap()).unwrap();
-            let found = low_rank(&noisy, 0.01).unwrap().unwrap();
+            let found = low_rank(&noisy, even(0.01, rows, columns)).unwrap().unwrap();
             assert_eq!(found.rank as usize, rank);
             assert!(found.share > 0.99, "{}", found.share);
         }
@@ -156,13 +162,14 @@ mod tests {
 
     #[test]
     fn full_rank_is_not_low() {
-        assert_eq!(low_rank(&random(8, 192, 320), 0.001).unwrap(), None);
-        assert_eq!(low_rank(&product(40, 192, 320), 0.001).unwrap(), None, "rank 40 of 192 is more than an eighth");
+        let small = even(0.001, 192, 320);
+        assert_eq!(low_rank(&random(8, 192, 320), small).unwrap(), None);
+        assert_eq!(low_rank(&product(40, 192, 320), small).unwrap(), None, "rank 40 of 192 is more than an eighth");
         let buried = (product(4, 192, 320) + random(9, 192, 320)).unwrap();
-        assert_eq!(low_rank(&buried, 0.001).unwrap(), None, "the rest is no rounding");
-        assert_eq!(low_rank(&(product(4, 192, 320) * 0.0).unwrap(), 0.001).unwrap(), None);
-        assert_eq!(low_rank(&(product(4, 192, 320) * f64::NAN).unwrap(), 0.001).unwrap(), None);
-        assert_eq!(low_rank(&random(1, 1, 1), 0.0).unwrap(), None);
+        assert_eq!(low_rank(&buried, small).unwrap(), None, "the rest is no rounding");
+        assert_eq!(low_rank(&(product(4, 192, 320) * 0.0).unwrap(), small).unwrap(), None);
+        assert_eq!(low_rank(&(product(4, 192, 320) * f64::NAN).unwrap(), small).unwrap(), None);
+        assert_eq!(low_rank(&random(1, 1, 1), even(0.0, 1, 1)).unwrap(), None);
     }
 
     #[test]

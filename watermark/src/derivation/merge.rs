@@ -59,12 +59,13 @@ fn sums(first: &Source<'_>, second: &Source<'_>, child: &Source<'_>, role: &str)
     let (rows, columns) = child.shape(role).unwrap_or((0, 0));
     let step = (BLOCK / columns.max(1)).max(1);
     let (mut a1, mut a2, mut b) = (Vec::new(), Vec::new(), Vec::new());
+    let (first, second, child) = (first.open(role)?, second.open(role)?, child.open(role)?);
     let mut sums = Sums::default();
     for start in (0..rows).step_by(step) {
         let block = start..rows.min(start + step);
-        first.read(role, block.clone(), &mut a1)?;
-        second.read(role, block.clone(), &mut a2)?;
-        child.read(role, block, &mut b)?;
+        first.values(block.clone(), &mut a1)?;
+        second.values(block.clone(), &mut a2)?;
+        child.values(block, &mut b)?;
         for ((&a1, &a2), &b) in a1.iter().zip(&a2).zip(&b) {
             let (x, y) = (f64::from(b) - f64::from(a1), f64::from(b) - f64::from(a2));
             if x.is_finite() && y.is_finite() {

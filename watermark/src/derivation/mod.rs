@@ -74,7 +74,7 @@ pub fn derivation(
     options: &DerivationOptions<'_>,
     device: &Device,
 ) -> Result<DerivationReport> {
-    let (a, b) = (Source::new(parent, device)?, Source::new(child, device)?);
+    let (a, b) = (Source::new(parent, device), Source::new(child, device));
     let plan = Plan::new(&a, &b);
     let log10_hypotheses = plan.log10_hypotheses() + (options.candidates.max(1) as f64).log10();
     let evidence = plan.run(&a, &b, options.units_per_layer, log10_hypotheses)?;
@@ -88,7 +88,7 @@ pub fn derivation(
 
     let tensors = if related || options.describe_always { edge::tensors(&a, &b)? } else { vec![] };
     let merge = match options.second_parent.filter(|_| related) {
-        Some(second) => merge::merge(&a, &Source::new(second, device)?, &b)?,
+        Some(second) => merge::merge(&a, &Source::new(second, device), &b)?,
         None => None,
     };
     let alignment = match (agreed, &evidence) {

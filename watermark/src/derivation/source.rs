@@ -1,37 +1,27 @@
-//! The matrices of a checkpoint by their canonical roles, as f32 tensors on a device.
+//! The matrices of a checkpoint by their canonical roles, as f32 tensors on a device or row by row on the host.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use countermark_formats::{Checkpoint, Dtype};
+use countermark_formats::{Checkpoint, CodeBlock, Dtype, Grid, Matrix, Rows};
 use half::{bf16, f16};
 
 use crate::Result;
-
-struct Entry {
-    tensor: usize,
-    shape: (usize, usize),
-    dtype: Dtype,
-}
 
 /// A checkpoint whose matrices are looked up by role.
 pub(crate) struct Source<'a> {
     checkpoint: &'a Checkpoint,
     device: Device,
-    matrices: BTreeMap<String, Entry>,
+    matrices: BTreeMap<String, Matrix>,
 }
 
 impl<'a> Source<'a> {
-    pub fn new(checkpoint: &'a Checkpoint, device: &Device) -> Result<Source<'a>> {
-        let mut matrices = BTreeMap::new();
-        for (tensor, found) in checkpoint.tensors().iter().enumerate() {
-            if let [rows, columns] = found.info.shape[..] {
-                let entry = Entry { tensor, shape: (rows as usize, columns as usize), dtype: found.info.dtype };
-                matrices.insert(role(&found.info.name), entry);
-            }
-        }
-        Ok(Source { checkpoint, device: device.clone(), matrices })
+    pub fn new(checkpoint: &'a Checkpoint, device: &Device) -> Source<'a> {
+        let indexable = |matrix: &Matrix| matrix.rows <= u32::MAX.into() && matrix.columns <= u32::MAX.into();
+        let matrices = checkpoint.matrices().into_iter().filter(indexable);
+        let matrices = matrices.map(|matrix| (matrix.role.clone(), matrix)).collect();
+        Source { checkpoint, device: device.clone(), matrices }
     }
 
     /// The roles of all matrices, sorted.
@@ -41,7 +31,27 @@ impl<'a> Source<'a> {
 
     /// Rows and columns of a matrix.
     pub fn shape(&self, role: &str) -> Option<(usize, usize)> {
-        self.matrices.get(role).map(|entry| entry.shape)
+        self.matrices.get(role).map(|matrix| (matrix.rows as usize, matrix.columns as usize))
+    }
+
+    /// The stored number format of a matrix.
+    pub fn format(&self, role: &str) -> Option<Dtype> {
+        let tensor = self.matrices.get(role)?.tensor;
+        self.checkpoint.tensors().get(tensor).map(|tensor| tensor.info.dtype)
+    }
+
+    /// The number format of a matrix whose elements are floats of their own, `None` for codes with scales.
+    pub fn float(&self, role: &str) -> Option<Dtype> {
+        match self.matrices.get(role)?.grid {
+            Grid::Float(dtype) => Some(dtype),
+            Grid::Codes => None,
+        }
+    }
+
+    /// Opens a matrix for reading by rows; no rows for an unknown role.
+    pub fn open(&self, role: &str) -> Result<Opened<'_>> {
+        let matrix = self.matrices.get(role);
+        Ok(Opened { rows: matrix.map(|matrix| self.checkpoint.rows(matrix)).transpose()? })
     }
 
     /// Rows of a matrix as \[rows, columns\] in f32.
@@ -49,7 +59,7 @@ impl<'a> Source<'a> {
         let columns = self.shape(role).map_or(0, |shape| shape.1);
         let count = rows.len();
         let mut values = Vec::new();
-        self.read(role, rows, &mut values)?;
+        self.open(role)?.values(rows, &mut values)?;
         Ok(Tensor::from_vec(values, (count, columns), &self.device)?)
     }
 
@@ -57,46 +67,10 @@ impl<'a> Source<'a> {
     pub fn load(&self, role: &str) -> Result<Tensor> {
         self.rows(role, 0..self.shape(role).map_or(0, |shape| shape.0))
     }
-}
-
-fn role(name: &str) -> String {
-    name.trim_end_matches(".weight")
-        .trim_start_matches("model.")
-        .replace("_proj", "")
-        .replace("embed_tokens", "embed")
-        .replace("self_attn", "attn")
-}
-
-impl Source<'_> {
-    /// Rows of a matrix on the host.
-    pub fn read(&self, role: &str, rows: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
-        values.clear();
-        let Some(entry) = self.matrices.get(role) else { return Ok(()) };
-        let size = entry.dtype.bits() / 8 * entry.shape.1 as u64;
-        let mut bytes = Vec::new();
-        self.checkpoint.read_range(entry.tensor, rows.start as u64 * size..rows.end as u64 * size, &mut bytes)?;
-        decode(entry.dtype, &bytes, values);
-        Ok(())
-    }
-
-    /// The number format of a matrix whose elements are floats of their own, `None` for codes with scales.
-    pub fn float(&self, role: &str) -> Option<Dtype> {
-        let dtype = self.matrices.get(role)?.dtype;
-        matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16).then_some(dtype)
-    }
-
-    /// The stored number format of a matrix.
-    pub fn format(&self, role: &str) -> Option<Dtype> {
-        self.matrices.get(role).map(|entry| entry.dtype)
-    }
-
-    /// Bits for each weight of a matrix that is stored as codes.
-    pub fn bits(&self, _role: &str) -> Option<u32> {
-        None
-    }
 
     /// Gains of the normalisation before the MLP of this axis, which multiply the columns of `up` and `gate`.
     pub fn gains(&self, axis: &str, width: usize) -> Result<Option<Tensor>> {
+        // Where a layer has several norms, the one right before the MLP comes first here.
         const NAMES: [&str; 6] = [
             "pre_feedforward_layernorm.weight",
             "ffn_norm.weight",
@@ -123,6 +97,30 @@ impl Source<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+/// A matrix open for reading.
+pub(crate) struct Opened<'a> {
+    rows: Option<Rows<'a>>,
+}
+
+impl Opened<'_> {
+    /// Values of some rows, row-major.
+    pub fn values(&self, rows: Range<usize>, values: &mut Vec<f32>) -> Result<()> {
+        values.clear();
+        if let Some(open) = &self.rows {
+            open.values(rows.start as u64..rows.end as u64, values)?;
+        }
+        Ok(())
+    }
+
+    /// Codes of some rows, of a matrix that has any.
+    pub fn codes(&self, rows: Range<usize>, codes: &mut CodeBlock) -> Result<()> {
+        if let Some(open) = &self.rows {
+            open.codes(rows.start as u64..rows.end as u64, codes)?;
+        }
+        Ok(())
     }
 }
 
