@@ -134,10 +134,18 @@ fn fit(values: &[f32], rounding: f64) -> Option<Fit> {
         let (gap, blur) = (pair[1] - pair[0], rounding * (pair[0].abs() + pair[1].abs()));
         (blur * 8.0 < gap).then_some((gap, blur))
     };
-    let (gap, blur) = values.windows(2).filter_map(gap).min_by(|x, y| x.0.total_cmp(&y.0))?;
+    let smallest = values.windows(2).filter_map(gap).min_by(|x, y| x.0.total_cmp(&y.0));
     let mut outwards = values;
     outwards.sort_by(|x, y| x.abs().total_cmp(&y.abs()));
-    (1..=3).map(f64::from).find_map(|part| walk(&outwards, (gap / part, blur / part), rounding))
+    let by_gap = smallest.and_then(|(gap, blur)| {
+        (1..=3).map(f64::from).find_map(|part| walk(&outwards, (gap / part, blur / part), rounding))
+    });
+    // Where 8 bits are stored in BF16 few gaps stay whole, but by custom the largest of a block has code 127.
+    by_gap.or_else(|| {
+        let scale = outwards.last()?.abs() / 127.0;
+        outwards.insert(0, 0.0);
+        walk(&outwards, (scale, scale * rounding), rounding)
+    })
 }
 
 /// Follows the values outwards from the one nearest zero, while all fit the grid; the scale and how well
