@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::compare::{Comparison, Noise, precision};
+use super::compare::{Comparison, Noise};
 use super::lattice;
 use super::low_rank::low_rank;
 use super::report::{Grid, LowRank, Merge, Pruning, Relation, TensorKind, TensorReport};
@@ -71,8 +71,8 @@ fn same_values(parent: &Source<'_>, child: &Source<'_>, role: &str, found: &Comp
         let same = parent.format(role) == child.format(role);
         return if same { TensorKind::Identical } else { TensorKind::Converted };
     }
-    let narrower = child.float(role).is_some() && precision(child.float(role)) < precision(parent.float(role));
-    if narrower && found.rounded == found.weights { TensorKind::Rounded } else { TensorKind::Moved }
+    let other_float = child.float(role).is_some() && child.format(role) != parent.format(role);
+    if other_float && found.rounded == found.weights { TensorKind::Rounded } else { TensorKind::Moved }
 }
 
 fn pruning(found: &Comparison, on_grid: bool) -> Option<Pruning> {
@@ -147,12 +147,17 @@ pub(crate) fn summary(
     if let Some(finding) = adapted(tensors) {
         found(Relation::FineTunedFrom, finding);
     }
-    let reshaped = tensors.iter().any(|t| matches!(&*t.role, "embed" | "head") && t.kind == TensorKind::Reshaped);
-    if reshaped {
-        found(Relation::FineTunedFrom, "vocabulary changed".into());
-    }
     if let Some(finding) = moved(tensors) {
         found(Relation::FineTunedFrom, finding);
+    }
+    let reshaped = tensors.iter().any(|t| matches!(&*t.role, "embed" | "head") && t.kind == TensorKind::Reshaped);
+    if reshaped {
+        found(Relation::DerivedFrom, "vocabulary changed".into());
+    }
+    let unlike = of(TensorKind::Unlike);
+    if unlike > 0 && !seen.reparameterised {
+        let how = "rescaled, signs flipped, replaced or trained far away";
+        found(Relation::DerivedFrom, format!("{unlike} matrices unlike the parent's at the same place: {how}"));
     }
     (findings, relations.first().copied().unwrap_or(Relation::DerivedFrom))
 }

@@ -69,7 +69,8 @@ fn native(parent: &Source<'_>, child: &Source<'_>, role: &str) -> Result<Option<
         child.codes(index..index + 1, &mut b)?;
         for ((&a, &b), (&up, &down)) in a.iter().zip(&b.value).zip(b.up.iter().zip(&b.down)) {
             all += 1;
-            inside += u64::from((b - a).abs() <= 0.505 * up.abs().max(down.abs()) + 1e-6 * b.abs());
+            // Scales are kept in F16, which moves the outermost levels.
+            inside += u64::from((b - a).abs() <= 0.505 * up.abs().max(down.abs()) + 6e-4 * b.abs());
         }
     }
     let codes = (i32::from(b.high) - i32::from(b.low)).max(1);
@@ -81,9 +82,7 @@ fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
     let (mut fitting, mut decided, mut levels) = (0, 0, 2);
     for values in values.chunks_exact(block).filter(|values| distinct(values).len() > 2) {
         decided += 1;
-        // So few different values in a block say enough by themselves.
-        let few = distinct(values).len() <= 8;
-        if let Some(fit) = fit(values, rounding).filter(|fit| few || fit.informative >= 5) {
+        if let Some(fit) = fit(values, rounding) {
             fitting += 1;
             levels = levels.max(fit.levels);
         }
@@ -135,16 +134,19 @@ fn fit(values: &[f32], rounding: f64) -> Option<Fit> {
         (blur * 8.0 < gap).then_some((gap, blur))
     };
     let smallest = values.windows(2).filter_map(gap).min_by(|x, y| x.0.total_cmp(&y.0));
+    let different = values.len();
+    // Many values that could have contradicted the grid, or few values on few levels.
+    let says_enough = |fit: &Fit| fit.informative >= 5 || (fit.informative + 1 >= different && fit.levels <= 8);
     let mut outwards = values;
     outwards.sort_by(|x, y| x.abs().total_cmp(&y.abs()));
     let by_gap = smallest.and_then(|(gap, blur)| {
-        (1..=3).map(f64::from).find_map(|part| walk(&outwards, (gap / part, blur / part), rounding))
+        (1..=3).map(f64::from).find_map(|part| walk(&outwards, (gap / part, blur / part), rounding).filter(says_enough))
     });
     // Where 8 bits are stored in BF16 few gaps stay whole, but by custom the largest of a block has code 127.
     by_gap.or_else(|| {
         let scale = outwards.last()?.abs() / 127.0;
         outwards.insert(0, 0.0);
-        walk(&outwards, (scale, scale * rounding), rounding)
+        walk(&outwards, (scale, scale * rounding), rounding).filter(|fit| fit.informative >= 5)
     })
 }
 
