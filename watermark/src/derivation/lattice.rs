@@ -79,16 +79,18 @@ fn native(parent: &Source<'_>, child: &Source<'_>, role: &str) -> Result<Option<
 
 /// Bits of the grids, if nearly all blocks lie on one.
 fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
-    let (mut fitting, mut decided, mut levels) = (0, 0, 2);
+    let (mut decided, mut levels) = (0usize, Vec::new());
     for values in values.chunks_exact(block).filter(|values| distinct(values).len() > 2) {
         decided += 1;
         if let Some(fit) = fit(values, rounding) {
-            fitting += 1;
-            levels = levels.max(fit.levels);
+            levels.push(fit.levels);
         }
     }
-    let enough = decided >= 4 && f64::from(fitting) >= SHARE * f64::from(decided);
-    enough.then(|| (levels - 1).ilog2() + 1)
+    levels.sort_unstable();
+    let enough = decided >= 4 && levels.len() as f64 >= SHARE * decided as f64;
+    // Not the largest, since a few blocks may be misread.
+    let most = levels.get((levels.len() as f64 * SHARE) as usize).filter(|_| enough)?;
+    Some((most - 1).ilog2() + 1)
 }
 
 /// Levels that are no multiples of a scale, as those of NF4: at most sixteen in blocks of 64.
