@@ -38,6 +38,7 @@ mod carrier;
 mod codes;
 mod commitment;
 mod compute;
+pub mod derivation;
 mod detect;
 mod disclosure;
 mod drift;
