@@ -41,6 +41,9 @@ mod drift;
 mod element;
 mod embed;
 mod error;
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub mod hot;
 mod key;
 mod ops;
 pub mod payload;
