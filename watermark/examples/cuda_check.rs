@@ -1,2 +1,207 @@
-//! Placeholder
-fn main() {}
+//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits, and prints how fast it is.
+//!
+//! Exits with 1 when a bit differs, and with 3 when there is no device: then only the kernels are compiled, where NVRTC
+//! is found, and detection runs on the processor. Run it through `watermark/cuda/check.sh`, which finds the libraries.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use countermark_formats::Checkpoint;
+use countermark_watermark::hot::{Carrier, bytes, compiled_kernels, row_squares};
+use countermark_watermark::*;
+
+/// Rows, columns, slots of a group, first row.
+const SHAPES: [(usize, usize, usize, u64); 7] = [
+    (16, 256, 166, 0),
+    (37, 1003, 166, 64),
+    (70, 530, 16, 4096),
+    (9, 48, 16, 12),
+    (5, 70_000, 166, 8),
+    (4099, 2048, 166, 1 << 20),
+    (20_000, 64, 16, 4),
+];
+const RUNS: usize = 10;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn key() -> MarkKey {
+    MarkKey::derive(&MarkSecret::from_bytes([1; 32]), [2; 32], [3; 16], None)
+}
+
+/// Random numbers that are the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn weight(&mut self) -> f32 {
+        (0..4).map(|_| (self.bits() % 65536) as f32 / 65536.0 - 0.5).sum::<f32>() * 0.05
+    }
+}
+
+/// Weights of every kind: ordinary, tiny, large, zero, NaN, infinite, and rows that are or count as zero.
+fn wild_weights(rows: usize, columns: usize, seed: u64) -> Result<Tensor> {
+    let mut random = Random(seed);
+    let mut weights = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        for _ in 0..columns {
+            let plain = random.weight();
+            weights.push(match random.bits() % 64 {
+                _ if row % 13 == 5 => 0.0,
+                _ if row % 13 == 7 => plain * 1e-40,
+                _ if row % 13 == 9 => 65_504.0 - (random.bits() % 64) as f32,
+                _ if row % 13 == 11 => f32::MAX / 257.0 * (256 - random.bits() % 4) as f32,
+                0 if row % 2 == 0 => f32::NAN,
+                1 if row % 3 == 0 => f32::NEG_INFINITY,
+                2 => -0.0,
+                3 => plain * 1e-6,
+                4 => plain * 30.0,
+                5 => plain * 1e-39,
+                _ => plain,
+            });
+        }
+    }
+    Ok(Tensor::from_vec(weights, (rows, columns), &Device::Cpu)?)
+}
+
+/// Says whether two results are the same, and returns the number of differences: 0 or 1.
+fn compare<T: PartialEq>(what: &str, cpu: T, gpu: T) -> usize {
+    println!("{} {what}", if cpu == gpu { "same     " } else { "DIFFERENT" });
+    usize::from(cpu != gpu)
+}
+
+/// Every loop on weights of every kind: carriers are right when slot sums and marked bytes are.
+fn check_loops(device: &Device) -> Result<usize> {
+    let mut different = 0;
+    for (number, (rows, columns, slots, first_row)) in SHAPES.into_iter().enumerate() {
+        let carrier = Carrier::new(&key(), &format!("layer.{number}"), slots);
+        let amplitudes: Vec<f32> = (0..4 * slots).map(|slot| (slot % 7) as f32 * 0.004 - 0.01).collect();
+        let values = wild_weights(rows, columns, number as u64)?;
+        for dtype in [DType::BF16, DType::F16, DType::F32] {
+            let cpu = values.to_dtype(dtype)?;
+            let gpu = cpu.to_device(device)?;
+            let name = format!("{dtype:?} {rows} x {columns}, {slots} slots");
+            let sums = |block: &Tensor| carrier.project(block, first_row);
+            different += compare(&format!("slot sums, {name}"), sums(&cpu)?, sums(&gpu)?);
+            let sums = |block: &Tensor| carrier.survey(block, first_row);
+            different += compare(&format!("survey, {name}"), sums(&cpu)?, sums(&gpu)?);
+            let sums = |block: &Tensor| carrier.trial(block, first_row, &amplitudes);
+            different += compare(&format!("trial, {name}"), sums(&cpu)?, sums(&gpu)?);
+            let mark = |block: &Tensor| carrier.mark(block, first_row, &amplitudes);
+            let (cpu_marked, gpu_marked) = (mark(&cpu)?, mark(&gpu)?);
+            different += compare(&format!("marked bytes, {name}"), bytes(&cpu_marked)?, bytes(&gpu_marked)?);
+            let bits = |squares: Vec<f64>| squares.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            let (cpu, gpu) = (row_squares(&cpu_marked, &cpu)?, row_squares(&gpu_marked, &gpu)?);
+            different += compare(&format!("squares, {name}"), bits(cpu), bits(gpu));
+        }
+    }
+    Ok(different)
+}
+
+/// Matrices of 4096 × 4096 in BF16.
+fn model(matrices: usize) -> Result<(Checkpoint, usize)> {
+    const BYTES: usize = 4096 * 4096 * 2;
+    let entry = |number: usize| {
+        let (begin, end) = (number * BYTES, (number + 1) * BYTES);
+        format!(r#""layer.{number}.weight":{{"dtype":"BF16","shape":[4096,4096],"data_offsets":[{begin},{end}]}}"#)
+    };
+    let header = format!("{{{}}}", (0..matrices).map(entry).collect::<Vec<_>>().join(","));
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    let mut random = Random(1);
+    file.extend((0..matrices * BYTES / 2).flat_map(|_| half::bf16::from_f32(random.weight()).to_le_bytes()));
+    let model = Checkpoint::open(vec![("model.safetensors".into(), Box::new(file))])?;
+    Ok((model, matrices * BYTES))
+}
+
+/// The best of several runs in GB/s.
+fn rate(bytes: usize, device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        device.synchronize()?;
+        let start = Instant::now();
+        work()?;
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(bytes as f64 / best / 1e9)
+}
+
+/// The loops on weights that lie on the device, beside a copy there.
+fn print_loops(device: &Device) -> Result<()> {
+    let (rows, columns) = (32_768, 16_384);
+    let size = rows * columns * 2;
+    let block = Tensor::randn(0f32, 0.02, (rows, columns), device)?.to_dtype(DType::BF16)?;
+    let carrier = Carrier::new(&key(), "layer.0", 166);
+    let amplitudes = vec![0.004; 664];
+    // A copy reads and writes.
+    let copy = rate(2 * size, device, || Ok(drop(block.copy()?)))?;
+    println!("{:28} {copy:9.1} GB/s read and written", "copy on the device");
+    let print = |name: &str, rate: f64| println!("{name:28} {rate:9.1} GB/s {:6.1} % of the copy", 100.0 * rate / copy);
+    print("slot sums on the device", rate(size, device, || Ok(drop(carrier.project(&block, 0)?)))?);
+    print("mark on the device", rate(size, device, || Ok(drop(carrier.mark(&block, 0, &amplitudes)?)))?);
+    Ok(())
+}
+
+/// A whole model, from memory: same bytes, same reports; and the speed of both.
+fn check_model(gpu: &Compute, device: &Device) -> Result<usize> {
+    let (model, size) = model(16)?;
+    let secret = MarkSecret::from_bytes([1; 32]);
+    let embed_on = |compute: &Compute, marked: &mut Vec<u8>| {
+        let options = EmbedOptions { compute: compute.clone(), ..EmbedOptions::default() };
+        marked.clear();
+        embed(&model, &key(), &options, &|_| (), &mut |_, bytes| {
+            marked.extend_from_slice(bytes);
+            Ok(())
+        })
+    };
+    let (mut on_cpu, mut on_gpu) = (Vec::with_capacity(size), Vec::with_capacity(size));
+    let (cpu_report, gpu_report) = (embed_on(&Compute::cpu(), &mut on_cpu)?, embed_on(gpu, &mut on_gpu)?);
+    let records = [cpu_report.commitment.clone()];
+    let mut different = compare("embedded bytes of a model", &on_cpu, &on_gpu);
+    different += compare("embedding report", serde_json::to_string(&cpu_report)?, serde_json::to_string(&gpu_report)?);
+    let detect = |compute: &Compute| detect_on(compute, &model, &secret, &records, None, &|_| ());
+    let verdicts = [serde_json::to_string(&detect(&Compute::cpu())?)?, serde_json::to_string(&detect(gpu)?)?];
+    different += compare("verdict", &verdicts[0], &verdicts[1]);
+    for (name, compute) in [("processor", &Compute::cpu()), ("GPU", gpu)] {
+        let detected = rate(size, device, || Ok(drop(detect(compute)?)))?;
+        let embedded = rate(size, device, || Ok(drop(embed_on(compute, &mut on_gpu)?)))?;
+        println!("{name:12} from memory: detect {detected:7.2} GB/s, embed {embedded:7.2} GB/s");
+    }
+    Ok(different)
+}
+
+fn run() -> Result<ExitCode> {
+    match compiled_kernels() {
+        Ok(code) => println!("kernels compiled: {} bytes of code for the driver", code.len()),
+        Err(error) => println!("kernels not compiled: {error}"),
+    }
+    let gpu = match Compute::cuda(0) {
+        Ok(gpu) => gpu,
+        Err(error) => {
+            println!("{error}");
+            let (model, _) = model(1)?;
+            let secret = MarkSecret::from_bytes([1; 32]);
+            let record = embed(&model, &key(), &EmbedOptions::default(), &|_| (), &mut |_, _| Ok(()))?.commitment;
+            let verdict = detect(&model, &secret, &[record], None, &|_| ())?.verdict;
+            println!("fell back to the processor: the unmarked model is {verdict:?}");
+            return Ok(ExitCode::from(3));
+        }
+    };
+    let device = Device::new_cuda(0)?;
+    let different = check_loops(&device)? + check_model(&gpu, &device)?;
+    print_loops(&device)?;
+    println!("{different} differences");
+    Ok(ExitCode::from(u8::from(different > 0)))
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}

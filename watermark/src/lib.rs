@@ -46,6 +46,9 @@ mod element;
 mod embed;
 mod error;
 mod gauge;
+#[cfg(feature = "cuda")]
+#[doc(hidden)]
+pub mod hot;
 mod key;
 mod odds;
 mod ops;

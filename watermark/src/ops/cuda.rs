@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
@@ -69,7 +69,7 @@ pub(crate) fn prepare(device: &CudaDevice) -> Result<()> {
 }
 
 /// One kernel of the module on this device.
-fn load(device: &CudaDevice, name: &str) -> Result<impl std::ops::Deref<Target = Kernel>> {
+fn load(device: &CudaDevice, name: &str) -> Result<impl std::ops::Deref<Target = Kernel> + use<>> {
     let code = compiled().map_err(|error| candle_core::Error::Cuda(error.into()))?;
     device.get_or_load_custom_func(name, "countermark", code)
 }

@@ -73,7 +73,8 @@ impl SlotSums {
         self.energy as f64 / f64::from(ENERGY_SCALE)
     }
 
-    fn into_vec(self) -> Vec<i64> {
+    /// Correlations, profiles and counts of all slots, the energy, and how many weights are not finite.
+    pub fn into_vec(self) -> Vec<i64> {
         [self.correlation, self.profile, self.count, vec![self.energy, self.non_finite]].concat()
     }
 
