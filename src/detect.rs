@@ -9,8 +9,8 @@ use countermark_watermark::{BandReport, Base, Commitment, Compute, DetectReport,
 use serde::Serialize;
 
 use crate::keyset::{self, MarkFile};
-use crate::marks::{self, MAX_RECORD};
 use crate::mark::open_model;
+use crate::marks::{self, MAX_RECORD};
 use crate::progress::Meter;
 use crate::{Error, Progress};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use countermark_io::files;
 use countermark_watermark::{Commitment, Disclosure};
 
+use crate::Error;
 use crate::keyset::MarkFile;
 use crate::marks::{self, MAX_RECORD};
-use crate::Error;
 
 /// What to disclose.
 #[derive(Clone, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes and compares,
 //! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
+//! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
 //! [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
 //!
 //! ```
@@ -24,6 +25,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod attack;
+pub mod derivation;
 pub mod detect;
 pub mod digest;
 pub mod disclose;

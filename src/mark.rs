@@ -88,7 +88,8 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     });
     let commitment = recipient.as_ref().map(|recipient| recipient_commitment(&recipient.name, &recipient.salt.0));
     let key = MarkKey::derive(&mark_file.secret, *mark_file.owner.as_bytes(), mark_id, commitment);
-    let options = EmbedOptions { strength: request.strength, payload: request.payload.clone(), base_digest: base.root.0 };
+    let options =
+        EmbedOptions { strength: request.strength, payload: request.payload.clone(), base_digest: base.root.0 };
 
     let mut copy = Copy::begin(&request.out, &artifact)?;
     let meter = Meter::begin(progress, "embed", countermark_watermark::embed_work(&model));
@@ -125,10 +126,14 @@ pub(crate) fn open_model(path: &Path, artifact: &Artifact) -> Result<Checkpoint,
     artifact.checkpoint()?.ok_or_else(|| {
         let is_pickle = |name: &str| PICKLES.iter().any(|ending| name.ends_with(ending));
         let (what, help) = if artifact.files.iter().any(|(name, _)| is_pickle(name)) {
-            let help = "convert it with safetensors.torch.save_file; a pickle runs code when it is read, so it is never read";
+            let help =
+                "convert it with safetensors.torch.save_file; a pickle runs code when it is read, so it is never read";
             ("holds its weights as a PyTorch pickle", help)
         } else {
-            ("holds no weights that can be read", "weights are read from .safetensors and .gguf files; convert the model first")
+            (
+                "holds no weights that can be read",
+                "weights are read from .safetensors and .gguf files; convert the model first",
+            )
         };
         countermark_io::Error::refused(path, what, help).into()
     })
@@ -226,4 +231,3 @@ fn copy_bytes(source: &dyn ReadAt, length: u64, target: &Path) -> io::Result<()>
     }
     Ok(())
 }
-

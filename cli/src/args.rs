@@ -201,14 +201,11 @@ pub struct Disclose {
 
 /// Do to a model what happens to models in the wild, to see what survives
 #[derive(Args)]
-#[command(after_help = "\
-Examples:
-  countermark watermark attack model --kind prune:0.5 --out pruned
-  countermark watermark attack model --kind soup:0.5 --with base --out soup")]
+#[command(after_help = attack_help())]
 pub struct Attack {
     /// A .safetensors or .gguf file, or a folder with such files
     pub model: PathBuf,
-    /// What to do, as KIND or KIND:NUMBER
+    /// What to do, as KIND, KIND:NUMBER, or several joined with +
     #[arg(long)]
     pub kind: String,
     /// The other model, for merges
@@ -222,6 +219,17 @@ pub struct Attack {
     pub out: PathBuf,
 }
 
+fn attack_help() -> String {
+    let mut help = String::from(
+        "Examples:\n  countermark watermark attack model --kind prune:0.5+int4:128 --out worn\n  \
+         countermark watermark attack model --kind soup:0.5 --with base --out soup\n\nKinds:\n",
+    );
+    for (syntax, _, description) in countermark::watermark::attack::Attack::ALL_KINDS {
+        help.push_str(&format!("  {syntax:24} {description}\n"));
+    }
+    help
+}
+
 /// Say whether two checkpoints share training history, with exact odds, and what was done to one of them
 #[derive(Args)]
 #[command(after_help = "\
@@ -233,6 +241,9 @@ pub struct Derivation {
     /// A second parent, to recognise a merge of two
     #[arg(long, value_name = "MODEL")]
     pub second: Option<PathBuf>,
+    /// How many models were considered as parents, this one included; the odds pay for all of them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub candidates: u64,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }

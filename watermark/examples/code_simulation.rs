@@ -55,8 +55,7 @@ fn choices() {
     println!(
         "- 64 bits take 256 slots and 32 bits 192, because with fewer the odds themselves cannot pass 2⁻¹²⁸ with damage."
     );
-    println!(
-    );
+    println!();
 }
 
 /// SplitMix64.

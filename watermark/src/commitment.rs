@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
 use crate::gauge::GaugePlan;
+use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
 use crate::payload::{self, Code};
 use crate::{Error, Result};
 
@@ -184,8 +184,7 @@ impl Gauge {
     pub(crate) fn plan(&self) -> Option<GaugePlan> {
         let sizes = [(self.bits, 4096), (self.layers, 1024), (self.tokens, 1 << 24)];
         let sensible = sizes.iter().all(|&(size, most)| (1..=most).contains(&size));
-        let plan =
-            GaugePlan { bits: self.bits as usize, layers: self.layers as usize, tokens: self.tokens as usize };
+        let plan = GaugePlan { bits: self.bits as usize, layers: self.layers as usize, tokens: self.tokens as usize };
         (sensible && self.version == Gauge::VERSION).then_some(plan)
     }
 }

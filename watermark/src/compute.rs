@@ -22,6 +22,11 @@ impl Compute {
         Compute(Device::Cpu)
     }
 
+    /// The device of the tensor library.
+    pub fn device(&self) -> &Device {
+        &self.0
+    }
+
     /// The NVIDIA GPU of this number, from 0, ready to work.
     ///
     /// # Errors

@@ -1,9 +1,8 @@
 //! Detection: one pass over the weights, and exact odds for what it finds.
 //!
-//! **Blind**, on the suspect's weights alone. **Semi-blind** when the unmarked base is at hand: the host is removed,
-//! v_i = (w_i − base_i) · |base_i|, which matches the mark's own profile; weights that were pruned to zero are left
-//! out, each row is scaled by its own RMS, and each matrix is weighted by the inverse of its drift from the base, so
-//! that what was changed least counts most. None of this depends on the key, so the odds stay exact: given v, the
+//! **Blind**, on the suspect's weights alone. **Semi-blind** when the unmarked base is at hand: on the
+//! [difference](crate::difference) to it, and, when nothing was found so far, once more with hidden units put back into
+//! the base's order (**aligned**). Neither the difference nor the order depends on the key, so the odds stay exact: the
 //! chips are still fair coins. They are exact only for a base that was fixed without the key, so a base counts only
 //! for records that committed to its digest.
 //!
@@ -13,21 +12,19 @@
 //! The best statistic of the best band decides, and the odds pay for all of them (Bonferroni's rule, which asks for no
 //! independence), looked at or not, and for every record tried.
 
-use std::collections::BTreeMap;
-
-use candle_core::{DType, Tensor};
 use countermark_formats::Checkpoint;
 use serde::Serialize;
 
 use crate::carrier::TensorCarrier;
 use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
+use crate::difference::{self, Difference, Orders, difference};
 use crate::embed::decibel;
 use crate::gauge::{self, GaugePlan};
 use crate::key::{MarkKey, MarkSecret};
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
-use crate::ops::{self, SlotSums, Squares};
+use crate::ops::{self, SlotSums};
 use crate::statistics::THRESHOLD_LOG10_P;
-use crate::tensors::{Block, Buffers, Content, Matrix, Reader, by_role, map_blocks, matrices};
+use crate::tensors::{Block, Content, Matrix, map_blocks, matrices};
 use crate::{Compute, Error, Result};
 
 /// Records whose gauge bands are looked at in one pass, which bounds memory.
@@ -85,7 +82,8 @@ pub struct RecordReport {
     pub rung: Rung,
     /// All hypotheses paid for.
     pub log10_p: f64,
-    /// `blind`; `semi-blind` when the committed base was given; `gauge` when it was looked at. The best odds first.
+    /// `blind`; `semi-blind` when the committed base was given; `aligned` and `gauge` when they were looked at. The best
+    /// odds first.
     pub bands: Vec<BandReport>,
     /// The committed payload, when a band decoded it.
     #[serde(with = "optional_hex")]
@@ -112,7 +110,10 @@ pub struct Base<'a> {
 
 /// Weights that [`search`] works through: the last value that its progress function sees.
 pub fn detect_work(model: &Checkpoint, base: Option<&Checkpoint>) -> u64 {
-    matrices(model).iter().filter(|matrix| matrix.marked || base.is_some()).map(Matrix::weights).sum()
+    let matrices = matrices(model);
+    let marked: u64 = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
+    let all: u64 = matrices.iter().map(Matrix::weights).sum();
+    marked + base.map_or(0, |_| all)
 }
 
 /// [`search`] for the owner, who has the secret and vouches that `base` is the model that was marked.
@@ -168,14 +169,17 @@ pub fn search(
     let scan = Scan::over(compute, model, &matrices, opened, base, progress)?;
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
-    let tried = |(opened, mark): (&Opened, &Measured)| {
-        STATISTICS * (1 + u64::from(mark.semi_blind.is_some())) + u64::from(opened.gauge.is_some())
+    let tried = |(opened, has_base): (&Opened, &bool)| {
+        STATISTICS * if *has_base { 3 } else { 1 } + u64::from(opened.gauge.is_some())
     };
-    let hypotheses = opened.iter().zip(&scan.marks).map(tried).sum();
-    let mut bands: Vec<Vec<BandReport>> =
-        opened.iter().zip(&scan.marks).map(|(opened, mark)| mark.judge(opened)).collect();
-    let is_found = |band: &BandReport| band.paid(hypotheses) <= THRESHOLD_LOG10_P;
-    if !bands.iter().flatten().any(is_found) {
+    let hypotheses = opened.iter().zip(&scan.has_base).map(tried).sum();
+    let mut bands: Vec<Vec<BandReport>> = scan.judge(opened);
+    let is_found =
+        |bands: &[Vec<BandReport>]| bands.iter().flatten().any(|band| band.paid(hypotheses) <= THRESHOLD_LOG10_P);
+    if let Some(base) = base.filter(|_| scan.has_base.contains(&true) && !is_found(&bands)) {
+        look_aligned(compute, (model, &matrices), base.model, opened, &scan.has_base, &mut bands)?;
+    }
+    if !is_found(&bands) {
         look_at_gauge(model, opened, &mut bands)?;
     }
     let records: Vec<RecordReport> =
@@ -196,22 +200,18 @@ pub fn search(
         payload_ok: best.payload_ok,
         weights,
         non_finite: scan.non_finite as u64,
-        distortion_db: base.map(|_| decibel(scan.distance.difference, scan.distance.energy)),
+        distortion_db: scan.difference.map(|found| decibel(found.distance.difference, found.distance.energy)),
         records,
     })
 }
 
 /// What one pass measures.
 struct Scan {
-    marks: Vec<Measured>,
+    blind: Vec<Correlations>,
+    difference: Option<Difference>,
+    /// For each record whether the base given is the one it committed to.
+    has_base: Vec<bool>,
     non_finite: i64,
-    distance: Squares,
-}
-
-/// What it measures for one record.
-struct Measured {
-    blind: Correlations,
-    semi_blind: Option<Correlations>,
 }
 
 impl Scan {
@@ -223,114 +223,84 @@ impl Scan {
         base: Option<Base<'_>>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Scan> {
-        let committed = |opened: &Opened| {
-            base.is_some_and(|base| base.digest.is_none_or(|digest| digest == opened.base_digest))
-        };
-        let measured = |opened: &Opened| Measured {
-            blind: Correlations::new(opened.rung.slots()),
-            semi_blind: committed(opened).then(|| Correlations::new(opened.rung.slots())),
-        };
-        let marks = opened.iter().map(measured).collect();
-        let mut scan = Scan { marks, non_finite: 0, distance: Squares::default() };
-        let twins = base.map(|base| by_role(base.model)).unwrap_or_default();
+        let is_committed =
+            |opened: &Opened| base.is_some_and(|base| base.digest.is_none_or(|digest| digest == opened.base_digest));
+        let has_base: Vec<bool> = opened.iter().map(is_committed).collect();
+        let blind = opened.iter().map(|opened| Correlations::new(opened.rung.slots())).collect();
+        let mut scan = Scan { blind, difference: None, has_base, non_finite: 0 };
         let mut done = 0;
-        for matrix in matrices.iter().filter(|matrix| matrix.marked || base.is_some()) {
-            if matrix.marked {
-                scan.blind(compute, model, matrix, opened)?;
-            }
-            if let Some(base) = base {
-                scan.semi_blind(compute, (model, matrix), base.model, &twins, opened)?;
-            }
-            done += matrix.weights();
+        let mut advance = |weights| {
+            done += weights;
             progress(done);
+        };
+        for matrix in matrices.iter().filter(|matrix| matrix.marked) {
+            scan.add(compute, model, matrix, opened)?;
+            advance(matrix.weights());
         }
-        if base.is_some() && scan.distance.energy == 0.0 {
-            return Err(Error::BaseDiffers);
+        if let Some(base) = base {
+            let records: Vec<(&Opened, bool)> = opened.iter().zip(scan.has_base.iter().copied()).collect();
+            let suspect = (model, matrices);
+            let found = difference(compute, suspect, base.model, &Orders::new(), &records, &mut advance)?;
+            if found.distance.energy == 0.0 {
+                return Err(Error::BaseDiffers);
+            }
+            scan.difference = Some(found);
         }
         Ok(scan)
     }
 
-    fn blind(&mut self, compute: &Compute, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
-        let carriers = carriers(matrix, opened);
+    fn add(&mut self, compute: &Compute, model: &Checkpoint, matrix: &Matrix, opened: &[Opened]) -> Result<()> {
+        let carrier = |opened: &Opened| TensorCarrier::new(&opened.key, matrix.role(), opened.rung.slots_per_group());
+        let carriers: Vec<TensorCarrier> = opened.iter().map(carrier).collect();
         let project = |block: Block| -> Result<Vec<SlotSums>> {
             carriers.iter().map(|carrier| ops::project(&block.tensor, carrier, block.first_row)).collect()
         };
         map_blocks(model, matrix, compute, Content::Weights, project, |found| {
             self.non_finite += found.first().map_or(0, |sums| sums.non_finite);
-            self.marks.iter_mut().zip(&found).for_each(|(mark, sums)| mark.blind.add(sums, 1.0));
+            self.blind.iter_mut().zip(&found).for_each(|(blind, sums)| blind.add(sums, 1.0));
             Ok(())
         })
     }
 
-    /// Compares a matrix with the base's of the same role and width, over the rows that both have.
-    fn semi_blind(
-        &mut self,
-        compute: &Compute,
-        (model, matrix): (&Checkpoint, &Matrix),
-        base: &Checkpoint,
-        twins: &BTreeMap<String, Matrix>,
-        opened: &[Opened],
-    ) -> Result<()> {
-        let twin = twins.get(matrix.role()).filter(|twin| twin.stored.columns == matrix.stored.columns);
-        let Some(twin) = twin else { return Ok(()) };
-        let carriers = carriers(matrix, opened);
-        let reader = Reader::new(base, twin)?;
-        let mut distance = Squares::default();
-        let mut sums: Vec<_> = opened.iter().map(|opened| SlotSums::new(opened.rung.slots())).collect();
-        let looked_at: Vec<bool> = self.marks.iter().map(|mark| matrix.marked && mark.semi_blind.is_some()).collect();
-        let compare = |block: Block| -> Result<Option<(Vec<f64>, Vec<SlotSums>)>> {
-            let rows = (block.tensor.dim(0)? as u64).min(twin.stored.rows.saturating_sub(block.first_row));
-            if rows == 0 {
-                return Ok(None);
-            }
-            let suspect = block.tensor.narrow(0, 0, rows as usize)?.to_dtype(DType::F32)?;
-            let host = reader.values(block.first_row, rows, &mut Buffers::default())?.to_device(suspect.device())?;
-            let residual = residual(&suspect, &host)?;
-            let project = |(carrier, &looked_at): (&TensorCarrier, &bool)| match looked_at {
-                true => ops::project(&residual, carrier, block.first_row),
-                false => Ok(SlotSums::new(0)),
-            };
-            let sums = carriers.iter().zip(&looked_at).map(project).collect::<Result<_>>()?;
-            Ok(Some((ops::row_squares(&suspect, &host)?, sums)))
-        };
-        map_blocks(model, matrix, compute, Content::Weights, compare, |found| {
-            if let Some((rows, found)) = found {
-                distance.add_rows(&rows);
-                sums.iter_mut().zip(&found).for_each(|(sums, found)| sums.add(found));
-            }
-            Ok(())
-        })?;
-        self.distance.difference += distance.difference;
-        self.distance.energy += distance.energy;
-        let drift = (distance.difference / distance.energy).sqrt();
-        if drift > 0.0 && drift.is_finite() {
-            for (mark, sums) in self.marks.iter_mut().zip(&sums) {
-                if let Some(correlations) = &mut mark.semi_blind {
-                    correlations.add(sums, 1.0 / drift);
-                }
-            }
+    fn judge(&self, opened: &[Opened]) -> Vec<Vec<BandReport>> {
+        let mut bands: Vec<Vec<BandReport>> =
+            opened.iter().zip(&self.blind).map(|(opened, blind)| vec![odds::judge("blind", opened, blind)]).collect();
+        if let Some(difference) = &self.difference {
+            add_bands("semi-blind", opened, &self.has_base, &difference.correlations, &mut bands);
         }
-        Ok(())
-    }
-}
-
-fn carriers(matrix: &Matrix, opened: &[Opened]) -> Vec<TensorCarrier> {
-    let carrier = |opened: &Opened| TensorCarrier::new(&opened.key, matrix.role(), opened.rung.slots_per_group());
-    opened.iter().map(carrier).collect()
-}
-
-/// (w − base) · |base|, and 0 where w was pruned.
-fn residual(suspect: &Tensor, base: &Tensor) -> Result<Tensor> {
-    let kept = suspect.ne(&suspect.zeros_like()?)?.to_dtype(DType::F32)?;
-    Ok((((suspect - base)? * base.abs()?)? * kept)?)
-}
-
-impl Measured {
-    fn judge(&self, opened: &Opened) -> Vec<BandReport> {
-        let mut bands = vec![odds::judge("blind", opened, &self.blind)];
-        bands.extend(self.semi_blind.as_ref().map(|correlations| odds::judge("semi-blind", opened, correlations)));
         bands
     }
+}
+
+/// Adds a band to the records that have a base.
+fn add_bands(
+    name: &'static str,
+    opened: &[Opened],
+    has_base: &[bool],
+    correlations: &[Correlations],
+    bands: &mut [Vec<BandReport>],
+) {
+    for number in (0..opened.len()).filter(|&number| has_base[number]) {
+        bands[number].push(odds::judge(name, &opened[number], &correlations[number]));
+    }
+}
+
+/// Adds the band of the difference with hidden units in the base's order, if they were in another.
+fn look_aligned(
+    compute: &Compute,
+    suspect: (&Checkpoint, &[Matrix]),
+    base: &Checkpoint,
+    opened: &[Opened],
+    has_base: &[bool],
+    bands: &mut [Vec<BandReport>],
+) -> Result<()> {
+    let orders = difference::orders(base, suspect.0, compute)?;
+    if !orders.is_empty() {
+        let records: Vec<(&Opened, bool)> = opened.iter().zip(has_base.iter().copied()).collect();
+        let found = difference(compute, suspect, base, &orders, &records, &mut |_| ())?;
+        add_bands("aligned", opened, has_base, &found.correlations, bands);
+    }
+    Ok(())
 }
 
 /// Adds the gauge band of every record that has one; records with the same plan share the work.

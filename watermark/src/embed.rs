@@ -108,7 +108,8 @@ pub fn embed(
     }
     let gauge = if rung == Rung::Full && !options.without_gauge { gauge::plan_of(model) } else { None };
     let overlay = gauge.as_ref().map(|plan| Overlay::new(model, key, plan)).transpose()?.unwrap_or_default();
-    let mut embedder = Embedder { model, key, rung, overlay, matrices: matrices(model), compute: &options.compute, progress, done: 0 };
+    let mut embedder =
+        Embedder { model, key, rung, overlay, matrices: matrices(model), compute: &options.compute, progress, done: 0 };
 
     let (host, parts) = embedder.survey()?;
     let algorithm = Algorithm { gauge: gauge.as_ref().map(Gauge::new), ..Algorithm::new(rung, 0) };
@@ -346,13 +347,7 @@ impl Embedder<'_> {
         Ok(written)
     }
 
-    fn write_matrix(
-        &self,
-        matrix: &Matrix,
-        amplitudes: &[f32],
-        edit: &mut Edit,
-        written: &mut Written,
-    ) -> Result<()> {
+    fn write_matrix(&self, matrix: &Matrix, amplitudes: &[f32], edit: &mut Edit, written: &mut Written) -> Result<()> {
         let carrier = self.carrier(matrix);
         let work = |host: Block| {
             let unmarked = host.tensor.clone();

@@ -40,6 +40,7 @@ mod commitment;
 mod compute;
 pub mod derivation;
 mod detect;
+mod difference;
 mod disclosure;
 mod drift;
 mod element;
@@ -67,7 +68,8 @@ pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
 pub use gauge::{
-    GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, GaugeReport, GaugeScores, gauge_detect, gauge_embed, gauge_log10_p,
+    GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, GaugeReport, GaugeScores, gauge_detect, gauge_embed,
+    gauge_log10_p,
 };
 pub use key::{GROUPS, MarkKey, MarkSecret, recipient_commitment};
 pub use odds::{BandReport, Statistic};

@@ -47,7 +47,8 @@ impl Correlations {
 /// What one band says about one record.
 #[derive(Clone, Debug, Serialize)]
 pub struct BandReport {
-    /// `blind`, `semi-blind` for the difference to the base, or `gauge` for what re-parameterisations leave alone.
+    /// `blind`, `semi-blind` for the difference to the base, `aligned` for the same with hidden units in the base's
+    /// order, or `gauge` for what re-parameterisations leave alone.
     pub name: &'static str,
     /// Each statistic before anything is paid.
     pub statistics: Vec<Statistic>,

@@ -25,7 +25,8 @@ fn null(name: &str, change: impl FnOnce(&mut [f32])) {
     assert_eq!(report.verdict, Verdict::NotDetected, "{name}");
     for statistic in 0..2 {
         for x in [0.5f64, 0.1, 0.05, 0.01] {
-            let hits = report.records.iter().filter(|r| r.bands[0].statistics[statistic].log10_p <= x.log10()).count() as f64;
+            let hits =
+                report.records.iter().filter(|r| r.bands[0].statistics[statistic].log10_p <= x.log10()).count() as f64;
             let expected = x * KEYS as f64;
             let deviation = (expected * (1.0 - x)).sqrt();
             assert!(hits <= expected + 4.0 * deviation, "{name}, statistic {statistic}: {hits} of {KEYS} at {x}");

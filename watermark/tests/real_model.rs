@@ -40,7 +40,8 @@ fn minilm_carries_a_payload_below_40_db() {
     let null = detect(&open(host), &secret(), &records, None, &|_| ()).unwrap();
     assert_eq!(null.verdict, Verdict::NotDetected);
     for x in [0.5f64, 0.1, 0.05] {
-        let hits = null.records.iter().filter(|record| record.bands[0].statistics[0].log10_p <= x.log10()).count() as f64;
+        let hits =
+            null.records.iter().filter(|record| record.bands[0].statistics[0].log10_p <= x.log10()).count() as f64;
         let expected = x * f64::from(keys);
         println!("{hits} of {keys} wrong keys with p <= {x}");
         assert!(hits <= expected + 4.0 * (expected * (1.0 - x)).sqrt(), "{hits} of {keys} at {x}");

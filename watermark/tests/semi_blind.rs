@@ -12,7 +12,7 @@ fn host() -> Vec<u8> {
 
 fn find(suspect: Vec<u8>, commitment: &Commitment, base: &Checkpoint) -> RecordReport {
     let found = detect(&open(suspect), &secret(), std::slice::from_ref(commitment), Some(base), &|_| ()).unwrap();
-    assert_eq!(found.hypotheses, 4);
+    assert_eq!(found.hypotheses, 6);
     found.records[0].clone()
 }
 
@@ -71,8 +71,7 @@ fn a_difference_without_the_key_is_no_mark() {
 #[test]
 fn a_base_counts_only_for_records_that_committed_to_it() {
     let host = file(&parts(Dtype::F32, 2, 300, 451));
-    let options =
-        EmbedOptions { strength: Strength::Decibel(-24.0), base_digest: [7; 32], ..EmbedOptions::default() };
+    let options = EmbedOptions { strength: Strength::Decibel(-24.0), base_digest: [7; 32], ..EmbedOptions::default() };
     let (marked, report) = marked(&host, &options);
     // The innocent: another model. The made-up base: the innocent less the mark.
     let mut made_up = read(&host);
@@ -86,7 +85,8 @@ fn a_base_counts_only_for_records_that_committed_to_it() {
     let (innocent, made_up) = (open(file(&innocent)), open(file(&made_up)));
     let opened = [report.commitment.open(&secret()).unwrap()];
     let look = |digest| {
-        search(&Compute::cpu(), &innocent, &opened, Some(Base { model: &made_up, digest: Some(digest) }), &|_| ()).unwrap()
+        search(&Compute::cpu(), &innocent, &opened, Some(Base { model: &made_up, digest: Some(digest) }), &|_| ())
+            .unwrap()
     };
     let fooled = look([7; 32]);
     assert_eq!(fooled.verdict, Verdict::Detected, "the attack itself works: {}", fooled.log10_p);

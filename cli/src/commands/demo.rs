@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use countermark::badge;
+use countermark::detect::{self, DetectRequest, Detection};
 use countermark::io::files;
 use countermark::keyset;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::Relation;
 use countermark::lineage::graph::render::Graph;
 use countermark::lineage::verdict::{State, Verdict};
-use countermark::detect::{self, DetectRequest, Detection};
 use countermark::mark::{self, EmbedRequest};
 use countermark::sign::{self, ParentRequest};
 use countermark::verify;

@@ -3,6 +3,7 @@
 mod anchor;
 mod badge;
 mod demo;
+mod derivation;
 mod digest;
 mod keygen;
 mod lineage;
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Digest(args) => digest::digest(args),
         Command::Diff(args) => digest::diff(args),
         Command::Watermark(args) => watermark::run(args),
+        Command::Derivation(args) => derivation::run(args),
         Command::Sign(args) => sign::run(args),
         Command::Lineage(args) => lineage::run(args),
         Command::Anchor(args) => anchor::run(args),

@@ -1,11 +1,12 @@
 //! `watermark embed`, `detect`, `trace`, `disclose` and `attack`.
 
+use countermark::attack;
 use countermark::detect::{self, DetectRequest, With};
 use countermark::disclose;
 use countermark::mark::{self, EmbedRequest};
 use countermark::watermark::{Strength, Verdict};
 
-use crate::args::{Detect, Disclose, Embed, Format, Trace, Watermark};
+use crate::args::{Attack, Detect, Disclose, Embed, Format, Trace, Watermark};
 use crate::bar::Bar;
 use crate::print::{self, BOLD, RESET, Result};
 
@@ -15,6 +16,7 @@ pub fn run(args: Watermark) -> Result<u8> {
         Watermark::Detect(args) => detect(args),
         Watermark::Trace(args) => trace(args),
         Watermark::Disclose(args) => disclose(args),
+        Watermark::Attack(args) => attack(args),
     }
 }
 
@@ -150,5 +152,21 @@ fn disclose(args: Disclose) -> Result<u8> {
     print::line(format_args!("disclosed   group {} in {}", request.group, request.out.display()))?;
     eprintln!("next: countermark watermark detect MODEL --disclosure {}", request.out.display());
     eprintln!("help: whoever holds it can erase that group's slots, so your own searches leave it out from now on");
+    Ok(0)
+}
+
+fn attack(args: Attack) -> Result<u8> {
+    let request = attack::Request {
+        model: args.model,
+        attack: args.kind.parse().map_err(|error: countermark::watermark::Error| error.to_string())?,
+        with: args.with,
+        seed: args.seed,
+        out: args.out,
+    };
+    let bar = Bar::new();
+    attack::attack(&request, &bar)?;
+    drop(bar);
+    print::line(format_args!("{} into {}", request.attack, request.out.display()))?;
+    eprintln!("next: countermark watermark detect {} --key owner.mark.key", request.out.display());
     Ok(0)
 }

@@ -64,7 +64,8 @@ impl<'a> Model<'a> {
     }
 
     fn gain(&self, layer: usize) -> Result<Option<Tensor>> {
-        let is_norm = |name: &str| NORMS.iter().any(|(before, after)| name.ends_with(&format!("{before}{layer}{after}")));
+        let is_norm =
+            |name: &str| NORMS.iter().any(|(before, after)| name.ends_with(&format!("{before}{layer}{after}")));
         let is_gain = |index: &usize| {
             let info = &self.model.tensors()[*index].info;
             info.shape.len() == 1 && is_norm(&info.name)
