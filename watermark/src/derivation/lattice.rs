@@ -88,8 +88,8 @@ fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
     }
     levels.sort_unstable();
     let enough = decided >= 4 && levels.len() as f64 >= SHARE * decided as f64;
-    // Not the largest, since a few blocks may be misread.
-    let most = levels.get((levels.len() as f64 * SHARE) as usize).filter(|_| enough)?;
+    // The median: a few blocks may be misread, and most reach the outermost levels or nearly.
+    let most = levels.get(levels.len() / 2).filter(|_| enough)?;
     Some((most - 1).ilog2() + 1)
 }
 
