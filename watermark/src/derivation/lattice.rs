@@ -88,9 +88,11 @@ fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
     }
     levels.sort_unstable();
     let enough = decided >= 4 && levels.len() as f64 >= SHARE * decided as f64;
-    // Not the largest, since a few blocks may be misread.
-    let most = levels.get((levels.len() as f64 * SHARE) as usize).filter(|_| enough)?;
-    Some((most - 1).ilog2() + 1)
+    // The median: a few blocks may be misread, and most reach the outermost levels or nearly. Where the format rounds
+    // coarsely, the smallest gap is up to a tenth too small, and the levels are as many too many.
+    let most = *levels.get(levels.len() / 2).filter(|_| enough)?;
+    let steps = ((most - 1) as f64 * 0.9).round().max(1.0);
+    Some((steps as u32).ilog2() + 1)
 }
 
 /// Levels that are no multiples of a scale, as those of NF4: at most sixteen in blocks of 64.
