@@ -119,6 +119,38 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// An attack that cannot be read.
+    #[error("attack {text:?}: {reason}; write a kind and its numbers, such as int4:128, or see the list of kinds")]
+    BadAttack {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A merge without anything to merge with.
+    #[error("attack {attack} merges with another model: give it, the unmarked base or a sibling")]
+    AttackNeedsOther {
+        /// The attack.
+        attack: String,
+    },
+
+    /// The other model of a merge is not a sibling.
+    #[error("tensor {name:?} is missing in the other model or has another shape there: give its base or a sibling")]
+    OtherDiffers {
+        /// The tensor.
+        name: String,
+    },
+
+    /// The model does not have what an attack changes.
+    #[error("attack {attack} does not apply to this model: {reason}")]
+    NothingToAttack {
+        /// The attack.
+        attack: String,
+        /// Why not.
+        reason: String,
+    },
+
     /// The tensor library refused an operation: a fault of this crate.
     #[error("tensor arithmetic failed, which is a bug in countermark: {0}; please report it")]
     Tensor(#[from] candle_core::Error),

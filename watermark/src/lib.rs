@@ -33,6 +33,7 @@
 //! # Ok::<(), countermark_watermark::Error>(())
 //! ```
 
+pub mod attack;
 mod carrier;
 mod commitment;
 mod detect;
