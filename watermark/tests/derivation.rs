@@ -196,7 +196,9 @@ fn quantisation_is_named_with_its_bits() {
             assert_eq!(report.relation_hint, Some(Relation::QuantisedFrom), "{attack} {:?}", report.findings);
             for tensor in &report.tensors {
                 let grid = tensor.grid.as_ref().unwrap_or_else(|| panic!("{attack} {dtype} {tensor:?}"));
-                assert_eq!(grid.bits, bits, "{attack} {dtype} {tensor:?}");
+                // Where rows do not fill blocks of 256, Q5_0 stands in for Q4_K, as llama.cpp has it.
+                let stand_in = attack == "gguf:q4_k" && !tensor.role.ends_with("down");
+                assert_eq!(grid.bits, if stand_in { 5 } else { bits }, "{attack} {dtype} {tensor:?}");
                 assert!(block.is_none() || grid.block == block, "{attack} {dtype} {tensor:?}");
                 // Q4_0 and Q5_0 clip the largest values of one sign; levels of NF4 have no step.
                 let plain = !["nf4:64", "gguf:q4_0", "gguf:q5_0", "gguf:q4_k"].contains(&attack);

@@ -88,11 +88,9 @@ fn on_grids(values: &[f32], block: usize, rounding: f64) -> Option<u32> {
     }
     levels.sort_unstable();
     let enough = decided >= 4 && levels.len() as f64 >= SHARE * decided as f64;
-    // The median: a few blocks may be misread, and most reach the outermost levels or nearly. Where the format rounds
-    // coarsely, the smallest gap is up to a tenth too small, and the levels are as many too many.
-    let most = *levels.get(levels.len() / 2).filter(|_| enough)?;
-    let steps = ((most - 1) as f64 * 0.9).round().max(1.0);
-    Some((steps as u32).ilog2() + 1)
+    // The median: a few blocks may be misread, and most reach the outermost levels or nearly.
+    let most = levels.get(levels.len() / 2).filter(|_| enough)?;
+    Some((most - 1).ilog2() + 1)
 }
 
 /// Levels that are no multiples of a scale, as those of NF4: at most sixteen in blocks of 64.
@@ -101,7 +99,9 @@ fn uneven(values: &[f32], columns: usize) -> Option<Grid> {
     if !columns.is_multiple_of(block) || values.is_empty() {
         return None;
     }
-    let few = values.chunks_exact(block).all(|values| distinct(values).len() <= 16);
+    // In a block that is mostly zeros few different values are no sign of a grid.
+    let full = |values: &[f32]| values.iter().filter(|&&value| value != 0.0).count() >= block / 2;
+    let few = values.chunks_exact(block).all(|values| full(values) && distinct(values).len() <= 16);
     let alive = values.chunks_exact(block).filter(|values| distinct(values).len() > 4).count();
     (few && alive >= 4).then_some(Grid { bits: 4, block: Some(block as u32), nearest: None })
 }
