@@ -38,7 +38,9 @@ impl Compute {
             crate::ops::cuda::prepare(device.as_cuda_device()?)?;
             Ok(device)
         });
-        device.map(Compute).map_err(|error| crate::Error::Device { number, reason: error.to_string() })
+        // A candle error may bring a backtrace with it, from the second line on.
+        let reason = |error: candle_core::Error| error.to_string().lines().next().unwrap_or_default().to_owned();
+        device.map(Compute).map_err(|error| crate::Error::Device { number, reason: reason(error) })
     }
 
     /// The NVIDIA GPU of this number.
