@@ -49,12 +49,11 @@ pub fn attack(request: &Request, progress: &impl Progress) -> Result<(), Error> 
     let temporary = tempfile::Builder::new().prefix(".countermark-").tempdir_in(parent);
     let temporary = temporary.map_err(countermark_io::Error::io(parent, HELP))?;
     let weights = temporary.path().join(WEIGHTS);
-    let to_error = |path: &Path| countermark_io::Error::io(path, HELP);
-    let mut file = BufWriter::new(File::create_new(&weights).map_err(to_error(&weights))?);
+    let mut file = BufWriter::new(File::create_new(&weights).map_err(failed(&weights))?);
     let told = |done| meter.reached(done);
     attack::write_safetensors(&request.attack, &model, other.as_ref(), request.seed, &mut file, &told)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(to_error(&weights))?;
-    file.sync_all().map_err(to_error(&weights))?;
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(failed(&weights))?;
+    file.sync_all().map_err(failed(&weights))?;
     if artifact.is_folder {
         copy_rest(&artifact, temporary.path(), &attack::config_changes(&request.attack, &model)?)?;
         if fs::symlink_metadata(&request.out).is_ok() {
@@ -63,8 +62,12 @@ pub fn attack(request: &Request, progress: &impl Progress) -> Result<(), Error> 
         }
     }
     let made = if artifact.is_folder { temporary.path() } else { &weights };
-    fs::rename(made, &request.out).map_err(to_error(&request.out))?;
+    fs::rename(made, &request.out).map_err(failed(&request.out))?;
     Ok(())
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> countermark_io::Error {
+    countermark_io::Error::io(path, HELP)
 }
 
 /// Everything but weights and their index, with `config.json` changed to fit.

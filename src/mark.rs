@@ -88,8 +88,12 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     });
     let commitment = recipient.as_ref().map(|recipient| recipient_commitment(&recipient.name, &recipient.salt.0));
     let key = MarkKey::derive(&mark_file.secret, *mark_file.owner.as_bytes(), mark_id, commitment);
-    let options =
-        EmbedOptions { strength: request.strength, payload: request.payload.clone(), base_digest: base.root.0 };
+    let options = EmbedOptions {
+        strength: request.strength,
+        payload: request.payload.clone(),
+        base_digest: base.root.0,
+        ..EmbedOptions::default()
+    };
 
     let mut copy = Copy::begin(&request.out, &artifact)?;
     let meter = Meter::begin(progress, "embed", countermark_watermark::embed_work(&model));
