@@ -240,7 +240,7 @@ mod tests {
             }
             assert_eq!(uneven(&values, 256), None);
         }
-        for hostile in [vec![f32::NAN; 512], vec![0.0; 512], vec![f32::INFINITY; 512], vec![1e38, -1e38].repeat(256)] {
+        for hostile in [vec![f32::NAN; 512], vec![0.0; 512], vec![f32::INFINITY; 512], [1e38, -1e38].repeat(256)] {
             assert_eq!(on_grids(&hostile, 64, 2f64.powi(-24)), None);
         }
     }
