@@ -112,7 +112,8 @@ fn nearest(a: &[f32], b: &[f32], block: usize, rounding: f64) -> bool {
     for (a, b) in a.chunks_exact(block).zip(b.chunks_exact(block)) {
         let Some(fit) = fit(b, rounding) else { continue };
         for (&a, &b) in a.iter().zip(b) {
-            let half = fit.scale * 0.505 + 2.0 * rounding * f64::from(b.abs().max(a.abs()));
+            // Scales kept in F16 move the outermost levels, here as in the native formats.
+            let half = fit.scale * 0.505 + (2.0 * rounding).max(6e-4) * f64::from(b.abs().max(a.abs()));
             all += 1;
             inside += u64::from((f64::from(b) - f64::from(a)).abs() <= half);
         }
@@ -239,7 +240,7 @@ mod tests {
             }
             assert_eq!(uneven(&values, 256), None);
         }
-        for hostile in [vec![f32::NAN; 512], vec![0.0; 512], vec![f32::INFINITY; 512], vec![1e38, -1e38].repeat(256)] {
+        for hostile in [vec![f32::NAN; 512], vec![0.0; 512], vec![f32::INFINITY; 512], [1e38, -1e38].repeat(256)] {
             assert_eq!(on_grids(&hostile, 64, 2f64.powi(-24)), None);
         }
     }

@@ -157,8 +157,8 @@ fn limits(plan: &Plan, evidence: Option<&Evidence>, kind: Kind, related: bool) -
                 .into(),
         ),
         Kind::Empirical => limits.push(
-            "Without exact odds: the agreement of the units' parts was set against independent models, which have about \
-             one agreement in each layer."
+            "Without exact odds: the agreement of the units' parts was set against independent models, which have \
+             between one and six agreements in each layer."
                 .into(),
         ),
     }

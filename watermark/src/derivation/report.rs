@@ -70,7 +70,7 @@ pub struct Agreement {
     pub agreeing: u64,
     /// Units that were looked at.
     pub units: u64,
-    /// Layers; independent models have about one agreement in each.
+    /// Layers; independent models have between one and six agreements in each.
     pub layers: u64,
     /// What was done to the weights first.
     pub alignment: Alignment,
