@@ -206,7 +206,8 @@ pub fn gauge_embed(
     Ok(report)
 }
 
-/// Scores a model under each of `keys`. Memory: the largest layer and 12 · bits · n bytes a key.
+/// Scores a model under each of `keys`. Memory: a few f32 copies of the largest layer, some n × n matrices in f64, and
+/// 36 · bits · n bytes a key.
 ///
 /// # Errors
 /// [`Error::GaugePlan`] for an empty plan, [`Error::Mlp`] for shapes that are no gated MLP's, and whatever the host
