@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// How much the weights may change.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize)]
 pub enum Strength {
-    /// c = 1.25, at which a mark survives even being averaged half and half with the unmarked model; less when that
+    /// c = 1.1, at which a mark survives even being averaged half and half with the unmarked model; less when that
     /// would change the weights by more than −40 dB, but not below c = 0.6, where the weakest slot still keeps a
     /// margin of three and a half deviations under int4-like noise.
     #[default]
@@ -24,10 +24,10 @@ pub enum Strength {
 }
 
 /// c that [`Strength::Auto`] wants, and the least that it takes.
-const WANTED: f64 = 1.25;
+const WANTED: f64 = 1.1;
 const LEAST: f64 = 0.6;
 /// Above this, [`Strength::Auto`] takes less than it wants.
-const MODEST_DB: f64 = -40.0;
+const MODEST_DB: f64 = -40.2;
 /// Above this, [`Strength::Auto`] refuses.
 const LIMIT_DB: f64 = -30.0;
 /// The same for codes, whose smallest possible change is a whole step: quantising to four bits was −16 dB already.
