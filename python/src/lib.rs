@@ -6,6 +6,7 @@
 #![allow(clippy::result_large_err, reason = "the core library's error, moved once per call at most")]
 
 mod badge;
+mod derivation;
 mod digest;
 mod errors;
 mod interrupt;
@@ -29,6 +30,8 @@ fn document(result: &impl Serialize) -> PyResult<String> {
 mod _core {
     #[pymodule_export]
     use super::badge::{badge_json, badge_markdown, badge_svg};
+    #[pymodule_export]
+    use super::derivation::derivation;
     #[pymodule_export]
     use super::digest::{diff, digest};
     #[pymodule_export]

@@ -72,3 +72,38 @@ def test_a_model_too_small_is_refused(keys: Path, model: Path, tmp_path: Path) -
 def test_without_a_record_there_is_nothing_to_look_for(keys: Path, base: Path) -> None:
     with pytest.raises(cm.InputError, match="record"):
         cm.watermark.detect(base, key=keys / "owner.mark.key")
+
+
+def test_a_leaked_copy_is_traced(keys: Path, base: Path, tmp_path: Path) -> None:
+    key = keys / "owner.mark.key"
+    for name in ("Anna", "Ben"):
+        cm.watermark.embed(base, key=key, out=tmp_path / f"{name}.safetensors", strength=STRENGTH, recipient=name)
+    traced = cm.watermark.trace(tmp_path / "Ben.safetensors", key=key, base=base)
+    assert [copy.recipient for copy in traced.leaked] == ["Ben"]
+    assert {copy.recipient for copy in traced.copies} == {"Anna", "Ben"}
+    assert cm.watermark.trace(base, key=key).leaked == ()
+    with pytest.raises(TypeError, match="leaked"):
+        bool(traced)
+
+
+def test_a_group_too_small_to_be_found_alone_is_not_disclosed(keys: Path, base: Path, tmp_path: Path) -> None:
+    key = keys / "owner.mark.key"
+    embedded = cm.watermark.embed(base, key=key, out=tmp_path / "marked.safetensors", strength=STRENGTH)
+    out = tmp_path / "mark.disclosure.json"
+    with pytest.raises(cm.InputError, match="cannot reach"):
+        cm.watermark.disclose(key=key, commitment=embedded.record, group=0, out=out)
+    assert not out.exists()
+
+
+def test_detection_takes_a_key_or_a_disclosure(base: Path) -> None:
+    with pytest.raises(cm.InputError, match="one of them"):
+        cm.watermark.detect(base)
+
+
+def test_strangers_are_not_related(base: Path, tmp_path: Path) -> None:
+    other = models.write(tmp_path / "other.safetensors", models.weights(models.FOUR_MATRICES))
+    found = cm.derivation(other, base)
+    assert not found.related
+    assert found.limits
+    with pytest.raises(TypeError, match="related"):
+        bool(found)

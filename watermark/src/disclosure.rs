@@ -36,7 +36,8 @@ impl Disclosure {
     /// Discloses one group of a mark. `payload` is needed when it was the caller's own.
     ///
     /// # Errors
-    /// A secret that does not open the record, a group above 3, or a payload that is missing or not the committed one.
+    /// A secret that does not open the record, a group above 3, a mark whose groups are too small to be found alone, or
+    /// a payload that is missing or not the committed one.
     pub fn new(
         commitment: &Commitment,
         secret: &MarkSecret,
@@ -47,6 +48,11 @@ impl Disclosure {
             return Err(Error::Disclosure(format!("there is no group {group}; choose 0 to {}", GROUPS - 1)));
         }
         let opened = commitment.open(secret)?;
+        let slots = opened.rung.slots_per_group();
+        if slots <= 128 {
+            let why = format!("would be of no use: {slots} slots of one group cannot reach 2⁻¹²⁸");
+            return Err(Error::Disclosure(format!("{why}; only marks with a payload of 128 bits can be disclosed")));
+        }
         let disclosure = Disclosure {
             commitment: commitment.clone(),
             group,

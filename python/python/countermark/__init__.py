@@ -17,6 +17,7 @@ from countermark import _core, badge, watermark
 from countermark.errors import PASSING, CountermarkError, FileError, InputError, VerificationError
 from countermark.results import (
     Check,
+    Derivation,
     Diff,
     Digest,
     File,
@@ -33,6 +34,7 @@ __all__ = [
     "PASSING",
     "Check",
     "CountermarkError",
+    "Derivation",
     "Diff",
     "Digest",
     "File",
@@ -48,6 +50,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "badge",
+    "derivation",
     "diff",
     "digest",
     "keygen",
@@ -99,6 +102,28 @@ def diff(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Diff:
         FileError: Something cannot be read.
     """
     return Diff.from_json(_core.diff(first, second))
+
+
+def derivation(
+    child: str | os.PathLike[str],
+    parent: str | os.PathLike[str],
+    *,
+    second_parent: str | os.PathLike[str] | None = None,
+    candidates: int = 1,
+) -> Derivation:
+    """Tests whether two checkpoints share training history, and says what was done to the parent if they do.
+
+    Args:
+        child: A safetensors or GGUF file, or a folder with such files.
+        parent: The model that it may have been made from.
+        second_parent: Another one, to see whether the child is a merge of the two.
+        candidates: How many models were considered as parents, this one included; the odds pay for all of them.
+
+    Raises:
+        InputError: A model is malformed.
+        FileError: Something cannot be read.
+    """
+    return Derivation.from_json(_core.derivation(child, parent, second_parent, candidates))
 
 
 def sign(

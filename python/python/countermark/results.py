@@ -203,3 +203,44 @@ class Verification(_Document):
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a verification is neither true nor false: compare .state, or let verify() raise")
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation(_Document):
+    """Whether two checkpoints share training history. It has no truth value: ask ``related``. ``to_json()`` has the
+    whole report, every tensor included."""
+
+    related: bool
+    """True when they are not independent. False proves nothing."""
+    verdict: str
+    """The answer in words."""
+    kind: Literal["exact", "empirical"]
+    """Whether ``log10_p`` is exact odds, or only an agreement without odds was found."""
+    log10_p: float
+    """log10 of a bound on the chance among independent models, every hypothesis paid for; 0 when empirical."""
+    threshold_log10_p: float
+    relation_hint: str | None
+    """The relation of the lineage that fits: a description, not a claim."""
+    findings: tuple[str, ...]
+    """What was done to the parent, as far as the weights show it."""
+    limits: tuple[str, ...]
+    """What this answer does not say."""
+
+    @classmethod
+    def from_json(cls, document: str) -> Self:
+        """Builds it from its document."""
+        fields = json.loads(document)
+        return cls(
+            document,
+            related=fields["related"],
+            verdict=fields["verdict"],
+            kind=fields["kind"],
+            log10_p=fields["log10_p"],
+            threshold_log10_p=fields["threshold_log10_p"],
+            relation_hint=fields["relation_hint"],
+            findings=tuple(fields["findings"]),
+            limits=tuple(fields["limits"]),
+        )
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a derivation is neither true nor false: ask .related")

@@ -111,9 +111,10 @@ fn nearest(a: &[f32], b: &[f32], block: usize, rounding: f64) -> bool {
     let (mut inside, mut all) = (0u64, 0u64);
     for (a, b) in a.chunks_exact(block).zip(b.chunks_exact(block)) {
         let Some(fit) = fit(b, rounding) else { continue };
+        // Scales kept in F16 move the outermost levels, here as in the native formats; subnormal ones by more.
+        let blur = (2.0 * rounding).max(6e-4).max(2f64.powi(-24) / fit.scale.abs());
         for (&a, &b) in a.iter().zip(b) {
-            // Scales kept in F16 move the outermost levels, here as in the native formats.
-            let half = fit.scale * 0.505 + (2.0 * rounding).max(6e-4) * f64::from(b.abs().max(a.abs()));
+            let half = fit.scale * 0.505 + blur * f64::from(b.abs().max(a.abs()));
             all += 1;
             inside += u64::from((f64::from(b) - f64::from(a)).abs() <= half);
         }
