@@ -8,6 +8,7 @@ use countermark_formats::{Checkpoint, Dtype, Grid};
 
 use super::{GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, gauge_detect, gauge_embed};
 use crate::carrier::{Panel, TensorCarrier};
+use crate::commitment::Gauge;
 use crate::element::Element;
 use crate::key::MarkKey;
 use crate::tensors::{Buffers, Matrix, Reader, by_role};
@@ -15,7 +16,7 @@ use crate::{Error, Result};
 
 /// Bits of the band, all of which read as `true`: their secrecy is in the chips.
 const BITS: usize = 128;
-/// Widest residual stream: whitening takes the cube of it.
+/// Widest residual stream: whitening takes the cube of it in time, and the square in memory.
 const MAX_WIDTH: u64 = 4096;
 /// Names of the norm that up_proj and gate_proj read from, before and after the layer's number.
 const NORMS: [(&str, &str); 2] = [("layers.", ".post_attention_layernorm.weight"), ("blk.", ".ffn_norm.weight")];
@@ -26,22 +27,21 @@ pub(crate) fn plan_of(model: &Checkpoint) -> Option<GaugePlan> {
     let embedding = model.matrices.get("embed")?.stored.clone();
     let layers = (0..).take_while(|&layer| model.mlp(layer).is_some()).count();
     let in_range = layers > 0 && (64..=MAX_WIDTH).contains(&embedding.columns) && embedding.rows >= 64;
-    let fits = |layer: usize| {
-        model.mlp(layer).is_some_and(|[up, gate, down]| {
-            matches!(up.stored.grid, Grid::Float(Dtype::F32 | Dtype::F16 | Dtype::Bf16))
-                && up.marked
-                && up.stored.columns == embedding.columns
-                && gate.shape() == up.shape()
-                && down.shape() == (up.stored.columns, up.stored.rows)
+    let is_markable = |layer: usize| {
+        model.fitting_mlp(layer).is_some_and(|[up, ..]| {
+            matches!(up.stored.grid, Grid::Float(Dtype::F32 | Dtype::F16 | Dtype::Bf16)) && up.marked
         })
     };
-    (in_range && (0..layers).all(fits)).then_some(GaugePlan { bits: BITS, layers, tokens: embedding.rows as usize })
+    let plan = GaugePlan { bits: BITS, layers, tokens: embedding.rows as usize };
+    // A record of a larger band would be refused.
+    (in_range && (0..layers).all(is_markable) && Gauge::new(&plan).plan().is_some()).then_some(plan)
 }
 
-/// Scores of every key: T_b in standard deviations, for each bit. All zeros when the model has no such layers.
+/// Scores of every key: T_b in standard deviations, for each bit. Zeros for layers that the model does not have, or not
+/// as gated MLPs of its embedding's width, since whoever made the model chose its shapes.
 pub(crate) fn scores_of(model: &Checkpoint, keys: &[MarkKey], plan: &GaugePlan) -> Result<Vec<Vec<f64>>> {
     let model = Model::new(model);
-    if !model.matrices.contains_key("embed") {
+    if !(1..=MAX_WIDTH).contains(&(model.embedding_shape().1 as u64)) {
         return Ok(vec![vec![0.0; plan.bits]; keys.len()]);
     }
     Ok(gauge_detect(&model, keys, plan)?.z)
@@ -63,12 +63,22 @@ impl<'a> Model<'a> {
         Some([part("up")?, part("gate")?, part("down")?])
     }
 
+    /// The same, if they are of the shapes that a gated MLP has in this model.
+    fn fitting_mlp(&self, layer: usize) -> Option<[&Matrix; 3]> {
+        let width = self.embedding_shape().1 as u64;
+        self.mlp(layer).filter(|[up, gate, down]| {
+            let units = up.stored.rows;
+            (up.shape(), gate.shape(), down.shape()) == ((units, width), (units, width), (width, units))
+        })
+    }
+
     fn gain(&self, layer: usize) -> Result<Option<Tensor>> {
-        let is_norm =
-            |name: &str| NORMS.iter().any(|(before, after)| name.ends_with(&format!("{before}{layer}{after}")));
+        let ends = NORMS.map(|(before, after)| format!("{before}{layer}{after}"));
+        let width = self.embedding_shape().1 as u64;
+        // Another part of a model, as for images, may have norms of the same name and of another width.
         let is_gain = |index: &usize| {
             let info = &self.model.tensors()[*index].info;
-            info.shape.len() == 1 && is_norm(&info.name)
+            info.shape == [width] && ends.iter().any(|end| info.name.ends_with(end))
         };
         let Some(index) = (0..self.model.tensors().len()).find(is_gain) else { return Ok(None) };
         let info = &self.model.tensors()[index].info;
@@ -101,7 +111,7 @@ impl GaugeHost for Model<'_> {
     }
 
     fn layer(&self, number: usize) -> Result<Option<GaugeLayer>> {
-        let Some([up, gate, down]) = self.mlp(number) else { return Ok(None) };
+        let Some([up, gate, down]) = self.fitting_mlp(number) else { return Ok(None) };
         let (up, gate, down) = (self.whole(up)?, self.whole(gate)?, self.whole(down)?);
         Ok(Some(GaugeLayer { up, gate, down, gain: self.gain(number)? }))
     }

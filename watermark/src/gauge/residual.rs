@@ -50,10 +50,11 @@ impl Residual {
             if block.dims() != [last - first, width] {
                 return Err(Error::Mlp { layer: None, found: format!("an embedding block of {:?}", block.dims()) });
             }
-            accumulate(&mut gram, &block.t()?.matmul(&block)?)?;
+            let (block, size) = moderate(&block)?;
+            accumulate(&mut gram, &block.t()?.matmul(&block)?, size * size)?;
             for (projection, key) in projections.iter_mut().zip(keys) {
                 let chips = chips(key, plan.bits, first..last)?.to_device(block.device())?;
-                accumulate(projection, &chips.matmul(&block)?)?;
+                accumulate(projection, &chips.matmul(&block)?, size)?;
             }
         }
         let Some(gram) = gram else { return Ok(None) };
@@ -86,9 +87,18 @@ pub(super) fn chips(key: &MarkKey, bits: usize, tokens: std::ops::Range<usize>) 
     Ok(Tensor::from_vec(signs, (PARTS.len() * bits, tokens.len()), &Device::Cpu)?)
 }
 
-/// Adds an f32 product to a sum in f64.
-fn accumulate(sum: &mut Option<Tensor>, product: &Tensor) -> Result<()> {
-    let product = product.to_dtype(DType::F64)?;
+/// The block over a power of two that brings its largest weight near 1, and that power. Squares in f32 of weights near
+/// 1e-23 vanish while their sums do not: then the variance would be too small for its T, and chance look like a mark.
+fn moderate(block: &Tensor) -> Result<(Tensor, f64)> {
+    let largest = if block.elem_count() == 0 { 0.0 } else { block.abs()?.max_all()?.to_scalar::<f32>()? };
+    // Within these bounds the power and its inverse are normal floats, so nothing is rounded that matters.
+    let exponent = if largest > 0.0 { f64::from(largest).log2().floor().clamp(-126.0, 126.0) } else { 0.0 };
+    Ok(((block * (-exponent).exp2())?, exponent.exp2()))
+}
+
+/// Adds an f32 product, times a number, to a sum in f64.
+fn accumulate(sum: &mut Option<Tensor>, product: &Tensor, times: f64) -> Result<()> {
+    let product = (product.to_dtype(DType::F64)? * times)?;
     *sum = Some(match sum.take() {
         Some(sum) => (sum + product)?,
         None => product,

@@ -198,7 +198,8 @@ impl Accumulator {
             if let (false, Some(chips)) = (rest.is_empty(), chips.get(lines.len())) {
                 add(&padded(rest), chips);
             }
-            self.wide.energy += i64::from(squares.iter().sum::<i32>());
+            // A chunk of nothing but clipped weights comes to 2³¹.
+            self.wide.energy += squares.iter().map(|&square| i64::from(square)).sum::<i64>();
             if survey {
                 self.add_profile(chunk, row.inverse, carrier.group, position);
             }
