@@ -1,4 +1,5 @@
-//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits, and prints how fast it is.
+//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits, that marking, detection and the
+//! derivation test come to the same results, and prints how fast they are.
 //!
 //! Exits with 1 when a bit differs, and with 3 when there is no device: then only the kernels are compiled, where NVRTC
 //! is found, and detection runs on the processor. Run it through `watermark/cuda/check.sh`, which finds the libraries.
@@ -8,18 +9,20 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 use countermark_formats::Checkpoint;
+use countermark_watermark::attack::write_safetensors;
+use countermark_watermark::derivation::{DerivationOptions, derivation};
 use countermark_watermark::hot::{Carrier, bytes, compiled_kernels, row_squares};
 use countermark_watermark::*;
 
 /// Rows, columns, slots of a group, first row.
 const SHAPES: [(usize, usize, usize, u64); 7] = [
-    (16, 256, 166, 0),
+    (16, 256, 144, 0),
     (37, 1003, 166, 64),
     (70, 530, 16, 4096),
     (9, 48, 16, 12),
-    (5, 70_000, 166, 8),
-    (4099, 2048, 166, 1 << 20),
-    (20_000, 64, 16, 4),
+    (5, 70_000, 144, 8),
+    (4099, 2048, 64, 1 << 20),
+    (20_000, 64, 48, 4),
 ];
 const RUNS: usize = 10;
 
@@ -102,20 +105,105 @@ fn check_loops(device: &Device) -> Result<usize> {
     Ok(different)
 }
 
-/// Matrices of 4096 × 4096 in BF16.
-fn model(matrices: usize) -> Result<(Checkpoint, usize)> {
-    const BYTES: usize = 4096 * 4096 * 2;
-    let entry = |number: usize| {
-        let (begin, end) = (number * BYTES, (number + 1) * BYTES);
-        format!(r#""layer.{number}.weight":{{"dtype":"BF16","shape":[4096,4096],"data_offsets":[{begin},{end}]}}"#)
+/// A safetensors file of random BF16 matrices: name, rows, columns.
+fn file(matrices: &[(String, usize, usize)]) -> Vec<u8> {
+    let mut end = 0;
+    let entry = |(name, rows, columns): &(String, usize, usize)| {
+        let begin = end;
+        end += 2 * rows * columns;
+        format!(r#""{name}":{{"dtype":"BF16","shape":[{rows},{columns}],"data_offsets":[{begin},{end}]}}"#)
     };
-    let header = format!("{{{}}}", (0..matrices).map(entry).collect::<Vec<_>>().join(","));
+    let header = format!("{{{}}}", matrices.iter().map(entry).collect::<Vec<_>>().join(","));
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
     let mut random = Random(1);
-    file.extend((0..matrices * BYTES / 2).flat_map(|_| half::bf16::from_f32(random.weight()).to_le_bytes()));
-    let model = Checkpoint::open(vec![("model.safetensors".into(), Box::new(file))])?;
-    Ok((model, matrices * BYTES))
+    file.extend((0..end / 2).flat_map(|_| half::bf16::from_f32(random.weight()).to_le_bytes()));
+    file
+}
+
+/// Matrices of 4096 × 4096.
+fn large(matrices: usize) -> Vec<u8> {
+    file(&(0..matrices).map(|number| (format!("layer.{number}.weight"), 4096, 4096)).collect::<Vec<_>>())
+}
+
+/// The embedding and the gated MLPs of a decoder, large enough for every band.
+fn decoder() -> Vec<u8> {
+    let (layers, tokens, width, units) = (4, 1024, 512, 2048);
+    let mut matrices = vec![("model.embed_tokens.weight".to_owned(), tokens, width)];
+    for layer in 0..layers {
+        let name = |part: &str| format!("model.layers.{layer}.mlp.{part}_proj.weight");
+        matrices.extend([(name("down"), width, units), (name("gate"), units, width), (name("up"), units, width)]);
+    }
+    file(&matrices)
+}
+
+fn open(file: Vec<u8>) -> Result<Checkpoint> {
+    Ok(Checkpoint::open(vec![("model.safetensors".into(), Box::new(file))])?)
+}
+
+fn secret() -> MarkSecret {
+    MarkSecret::from_bytes([1; 32])
+}
+
+/// Marks a model; `marked` is a copy of its file, whose weights are replaced.
+fn embed_on(compute: &Compute, model: &Checkpoint, marked: &mut [u8]) -> Result<EmbedReport> {
+    let options = EmbedOptions { compute: compute.clone(), ..EmbedOptions::default() };
+    Ok(embed(model, &key(), &options, &|_| (), &mut |tensor, bytes| {
+        let range = &model.tensors()[tensor].info.range;
+        marked[range.start as usize..range.end as usize].copy_from_slice(bytes);
+        Ok(())
+    })?)
+}
+
+/// Marks a model on both. Returns the number of differences, the marked file and the record.
+fn check_marking(gpu: &Compute, file: &[u8], what: &str) -> Result<(usize, Vec<u8>, Commitment)> {
+    let (model, mut on_cpu, mut on_gpu) = (open(file.to_vec())?, file.to_vec(), file.to_vec());
+    let cpu_report = embed_on(&Compute::cpu(), &model, &mut on_cpu)?;
+    let gpu_report = embed_on(gpu, &model, &mut on_gpu)?;
+    let mut different = compare(&format!("marked bytes, {what}"), &on_cpu, &on_gpu);
+    let json = [serde_json::to_string(&cpu_report)?, serde_json::to_string(&gpu_report)?];
+    different += compare(&format!("embedding report, {what}"), &json[0], &json[1]);
+    Ok((different, on_cpu, cpu_report.commitment))
+}
+
+/// Looks for a mark on both, without and with the base.
+fn check_detection(
+    gpu: &Compute,
+    model: &Checkpoint,
+    record: &Commitment,
+    base: &Checkpoint,
+    what: &str,
+) -> Result<usize> {
+    let mut different = 0;
+    for base in [None, Some(base)] {
+        let detect = |compute| detect_on(compute, model, &secret(), std::slice::from_ref(record), base, &|_| ());
+        let (cpu, gpu) = (detect(&Compute::cpu())?, detect(gpu)?);
+        let how = if base.is_some() { "with the base" } else { "blind" };
+        let by = cpu.records[0].bands[0].name;
+        let what = format!("detection {how}, {what}: {:?}, best by {by}", cpu.verdict);
+        different += compare(&what, serde_json::to_string(&cpu)?, serde_json::to_string(&gpu)?);
+    }
+    Ok(different)
+}
+
+/// Gated MLPs: the gauge band, the difference to the base, hidden units put back into its order, and the derivation
+/// test. What matrix products decide is clear here, so that their rounding does not show.
+fn check_decoder(gpu: &Compute) -> Result<usize> {
+    let file = decoder();
+    let base = open(file.clone())?;
+    let (mut different, marked, record) = check_marking(gpu, &file, "decoder")?;
+    let marked = open(marked)?;
+    for attack in ["noise:0.01", "permute", "rotate", "cast:f64"] {
+        let mut suspect = Vec::new();
+        write_safetensors(&attack.parse()?, &marked, None, 1, &mut suspect, &|_| ())?;
+        let suspect = open(suspect)?;
+        different += check_detection(gpu, &suspect, &record, &base, &format!("decoder, {attack}"))?;
+        let test = |compute: &Compute| derivation(&suspect, &base, &DerivationOptions::default(), compute.device());
+        let (cpu, gpu) = (test(&Compute::cpu())?, test(gpu)?);
+        let what = format!("derivation, decoder, {attack}: {}", cpu.verdict);
+        different += compare(&what, serde_json::to_string(&cpu)?, serde_json::to_string(&gpu)?);
+    }
+    Ok(different)
 }
 
 /// The best of several runs in GB/s.
@@ -136,8 +224,8 @@ fn print_loops(device: &Device) -> Result<()> {
     let (rows, columns) = (32_768, 16_384);
     let size = rows * columns * 2;
     let block = Tensor::randn(0f32, 0.02, (rows, columns), device)?.to_dtype(DType::BF16)?;
-    let carrier = Carrier::new(&key(), "layer.0", 166);
-    let amplitudes = vec![0.004; 664];
+    let carrier = Carrier::new(&key(), "layer.0", 144);
+    let amplitudes = vec![0.004; 576];
     // A copy reads and writes.
     let copy = rate(2 * size, device, || Ok(drop(block.copy()?)))?;
     println!("{:28} {copy:9.1} GB/s read and written", "copy on the device");
@@ -147,30 +235,23 @@ fn print_loops(device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// A whole model, from memory: same bytes, same reports; and the speed of both.
+/// A large model, from memory: same bytes, same reports; and the speed of both.
 fn check_model(gpu: &Compute, device: &Device) -> Result<usize> {
-    let (model, size) = model(16)?;
-    let secret = MarkSecret::from_bytes([1; 32]);
-    let embed_on = |compute: &Compute, marked: &mut Vec<u8>| {
-        let options = EmbedOptions { compute: compute.clone(), ..EmbedOptions::default() };
-        marked.clear();
-        embed(&model, &key(), &options, &|_| (), &mut |_, bytes| {
-            marked.extend_from_slice(bytes);
-            Ok(())
-        })
-    };
-    let (mut on_cpu, mut on_gpu) = (Vec::with_capacity(size), Vec::with_capacity(size));
-    let (cpu_report, gpu_report) = (embed_on(&Compute::cpu(), &mut on_cpu)?, embed_on(gpu, &mut on_gpu)?);
-    let records = [cpu_report.commitment.clone()];
-    let mut different = compare("embedded bytes of a model", &on_cpu, &on_gpu);
-    different += compare("embedding report", serde_json::to_string(&cpu_report)?, serde_json::to_string(&gpu_report)?);
-    let detect = |compute: &Compute| detect_on(compute, &model, &secret, &records, None, &|_| ());
-    let verdicts = [serde_json::to_string(&detect(&Compute::cpu())?)?, serde_json::to_string(&detect(gpu)?)?];
-    different += compare("verdict", &verdicts[0], &verdicts[1]);
+    let mut file = large(16);
+    let size = file.len();
+    let model = open(file.clone())?;
+    let (mut different, marked, record) = check_marking(gpu, &file, "large model")?;
+    let marked = open(marked)?;
+    different += check_detection(gpu, &marked, &record, &model, "large model")?;
+    let records = [record];
     for (name, compute) in [("processor", &Compute::cpu()), ("GPU", gpu)] {
-        let detected = rate(size, device, || Ok(drop(detect(compute)?)))?;
-        let embedded = rate(size, device, || Ok(drop(embed_on(compute, &mut on_gpu)?)))?;
-        println!("{name:12} from memory: detect {detected:7.2} GB/s, embed {embedded:7.2} GB/s");
+        let detect = |base| detect_on(compute, &marked, &secret(), &records, base, &|_| ());
+        let blind = rate(size, device, || Ok(drop(detect(None)?)))?;
+        let with_base = rate(size, device, || Ok(drop(detect(Some(&model))?)))?;
+        let embedded = rate(size, device, || Ok(drop(embed_on(compute, &model, &mut file)?)))?;
+        println!(
+            "{name:12} from memory: detect {blind:7.2} GB/s, with the base {with_base:7.2} GB/s, embed {embedded:7.2} GB/s"
+        );
     }
     Ok(different)
 }
@@ -184,16 +265,15 @@ fn run() -> Result<ExitCode> {
         Ok(gpu) => gpu,
         Err(error) => {
             println!("{error}");
-            let (model, _) = model(1)?;
-            let secret = MarkSecret::from_bytes([1; 32]);
+            let model = open(large(1))?;
             let record = embed(&model, &key(), &EmbedOptions::default(), &|_| (), &mut |_, _| Ok(()))?.commitment;
-            let verdict = detect(&model, &secret, &[record], None, &|_| ())?.verdict;
+            let verdict = detect(&model, &secret(), &[record], None, &|_| ())?.verdict;
             println!("fell back to the processor: the unmarked model is {verdict:?}");
             return Ok(ExitCode::from(3));
         }
     };
     let device = Device::new_cuda(0)?;
-    let different = check_loops(&device)? + check_model(&gpu, &device)?;
+    let different = check_loops(&device)? + check_decoder(&gpu)? + check_model(&gpu, &device)?;
     print_loops(&device)?;
     println!("{different} differences");
     Ok(ExitCode::from(u8::from(different > 0)))

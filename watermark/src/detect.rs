@@ -130,7 +130,7 @@ pub fn detect(
     detect_on(&Compute::cpu(), model, secret, commitments, base, progress)
 }
 
-/// [`detect`] on a device, with the same result.
+/// [`detect`] on a device, with the same result, but for what [`Compute`] says of the `aligned` band.
 ///
 /// # Errors
 /// As [`detect`], and a device that fails.

@@ -23,8 +23,9 @@ const BLOCK_WEIGHTS: u64 = 1 << 20;
 const BLOCKS_PER_THREAD: usize = 4;
 /// Weights of the blocks at a time, unless a single one has more.
 const WEIGHTS_AT_A_TIME: u64 = 16 << 20;
-/// Weights of one block on a GPU: worth its launches, and one is copied there while another is worked on.
-const DEVICE_BLOCK_WEIGHTS: u64 = 16 << 20;
+/// Weights of one block on a GPU: worth its launches, and half of [`WEIGHTS_AT_A_TIME`], so that one is copied there
+/// while another is worked on.
+const DEVICE_BLOCK_WEIGHTS: u64 = 8 << 20;
 /// A row is held in memory at once, so a file that claims wider ones is not looked at there.
 const MAX_COLUMNS: u64 = 1 << 24;
 

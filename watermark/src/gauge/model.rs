@@ -5,12 +5,14 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use countermark_formats::{Checkpoint, Dtype, Grid};
+use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::{GAUGE_MARGIN, GaugeChange, GaugeHost, GaugeLayer, GaugePlan, gauge_detect, gauge_embed};
 use crate::carrier::{Panel, TensorCarrier};
 use crate::commitment::Gauge;
 use crate::element::Element;
-use crate::key::MarkKey;
+use crate::key::{GROUPS, MarkKey};
 use crate::tensors::{Buffers, Matrix, Reader, by_role};
 use crate::{Error, Result};
 
@@ -18,6 +20,8 @@ use crate::{Error, Result};
 const BITS: usize = 128;
 /// Widest residual stream: whitening takes the cube of it in time, and the square in memory.
 const MAX_WIDTH: u64 = 4096;
+/// Rows whose dither is made at a time: a multiple of the groups.
+const PANEL_ROWS: usize = 16 * GROUPS;
 /// Names of the norm that up_proj and gate_proj read from, before and after the layer's number.
 const NORMS: [(&str, &str); 2] = [("layers.", ".post_attention_layernorm.weight"), ("blk.", ".ffn_norm.weight")];
 
@@ -143,27 +147,81 @@ impl Overlay {
         Ok(overlay)
     }
 
-    /// A block with the change, in the same dtype; the same block every time.
+    /// A block with the change, in the same dtype and on the same device; the same bits wherever the block is and
+    /// whichever rows it has, because the change is worked out on the processor.
     pub fn apply(&self, role: &str, first_row: u64, block: Tensor) -> Result<Tensor> {
         let Some(Change { change, dither }) = self.changes.get(role) else { return Ok(block) };
         let (rows, columns) = block.dims2()?;
         let first = first_row as usize;
-        let target = (block.to_dtype(DType::F32)? + change.rows(first..first + rows)?)?;
-        let target = target.flatten_all()?.to_vec1::<f32>()?;
-        let mut panel = Panel::default();
-        panel.load(dither, first_row, rows, columns, true);
-        fn cast<E: Element>(target: &[f32], columns: usize, panel: &Panel) -> Vec<E> {
-            let row = |(number, row): (usize, &[f32])| -> Vec<E> {
-                let dither = panel.row(number).dither.as_chunks::<2>().0;
-                row.iter().zip(dither).map(|(&x, &dither)| E::dithered(x, u16::from_le_bytes(dither))).collect()
-            };
-            target.chunks(columns).enumerate().flat_map(row).collect()
-        }
+        let host = block.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+        let target = (host + change.rows(first..first + rows)?)?.flatten_all()?.to_vec1::<f32>()?;
         let (shape, device) = ((rows, columns), block.device());
         Ok(match block.dtype() {
-            DType::BF16 => Tensor::from_vec(cast::<half::bf16>(&target, columns, &panel), shape, device)?,
-            DType::F16 => Tensor::from_vec(cast::<half::f16>(&target, columns, &panel), shape, device)?,
+            DType::BF16 => Tensor::from_vec(cast::<bf16>(&target, columns, dither, first_row), shape, device)?,
+            DType::F16 => Tensor::from_vec(cast::<f16>(&target, columns, dither, first_row), shape, device)?,
             _ => Tensor::from_vec(target, shape, device)?,
         })
+    }
+}
+
+/// Puts a block of rows onto a format's grid.
+fn cast<E: Element>(target: &[f32], columns: usize, dither: &TensorCarrier, first_row: u64) -> Vec<E> {
+    let mut cast = vec![E::default(); target.len()];
+    let panels = target.par_chunks(PANEL_ROWS * columns).zip(cast.par_chunks_mut(PANEL_ROWS * columns));
+    panels.enumerate().for_each_init(Panel::default, |panel, (number, (target, cast))| {
+        panel.load(dither, first_row + (number * PANEL_ROWS) as u64, target.len() / columns, columns, true);
+        for (row, (target, cast)) in target.chunks(columns).zip(cast.chunks_mut(columns)).enumerate() {
+            let dither = panel.row(row).dither.as_chunks::<2>().0;
+            for ((cast, &target), &dither) in cast.iter_mut().zip(target).zip(dither) {
+                *cast = E::dithered(target, u16::from_le_bytes(dither));
+            }
+        }
+    });
+    cast
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::MarkSecret;
+    use crate::ops::append_bytes;
+
+    /// Blocks are larger on a GPU than on the processor, and the marked bytes are the same.
+    #[test]
+    fn the_change_does_not_depend_on_the_blocks() {
+        const ROWS: usize = 301;
+        const COLUMNS: usize = 530;
+        let mut state = 1u64;
+        let mut tensor = |rows: usize, columns: usize| {
+            let values = std::iter::repeat_with(|| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as f32 / 2f32.powi(24) - 0.5
+            });
+            let values: Vec<f32> = values.take(rows * columns).collect();
+            Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+        };
+        let key = MarkKey::derive(&MarkSecret::from_bytes([1; 32]), [7; 32], [1; 16], None);
+        for bits in [1, 2, 4, 32, 128] {
+            let change = GaugeChange { units: tensor(ROWS, bits), directions: tensor(bits, COLUMNS) };
+            let change = Change { change, dither: TensorCarrier::new(&key, "gauge up", 1) };
+            let overlay = Overlay { changes: BTreeMap::from([("up".to_owned(), change)]) };
+            let host = tensor(ROWS, COLUMNS);
+            for dtype in [DType::BF16, DType::F16, DType::F32] {
+                let host = host.to_dtype(dtype).unwrap();
+                let bytes = |change: &Overlay, step: usize| {
+                    let mut bytes = Vec::new();
+                    for first in (0..ROWS).step_by(step) {
+                        let block = host.narrow(0, first, step.min(ROWS - first)).unwrap();
+                        append_bytes(&change.apply("up", first as u64, block).unwrap(), &mut bytes).unwrap();
+                    }
+                    bytes
+                };
+                let whole = bytes(&overlay, ROWS);
+                assert!(whole != bytes(&Overlay::default(), ROWS), "{dtype:?}, {bits} bits: nothing changed");
+                for step in [4, 8, 60, 100, 300] {
+                    assert!(bytes(&overlay, step) == whole, "{dtype:?}, {bits} bits, blocks of {step} rows");
+                }
+            }
+        }
     }
 }
