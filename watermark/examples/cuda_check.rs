@@ -105,36 +105,38 @@ fn check_loops(device: &Device) -> Result<usize> {
     Ok(different)
 }
 
-/// A safetensors file of random BF16 matrices: name, rows, columns.
-fn file(matrices: &[(String, usize, usize)]) -> Vec<u8> {
-    let mut end = 0;
-    let entry = |(name, rows, columns): &(String, usize, usize)| {
-        let begin = end;
-        end += 2 * rows * columns;
-        format!(r#""{name}":{{"dtype":"BF16","shape":[{rows},{columns}],"data_offsets":[{begin},{end}]}}"#)
-    };
-    let header = format!("{{{}}}", matrices.iter().map(entry).collect::<Vec<_>>().join(","));
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
+/// A safetensors file of BF16 tensors by name and shape: random matrices, and norms of ones.
+fn file(tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
     let mut random = Random(1);
-    file.extend((0..end / 2).flat_map(|_| half::bf16::from_f32(random.weight()).to_le_bytes()));
-    file
+    for (name, shape) in tensors {
+        let begin = data.len();
+        let mut weight = || if shape.len() == 1 { 1.0 } else { random.weight() };
+        data.extend((0..shape.iter().product()).flat_map(|_| half::bf16::from_f32(weight()).to_le_bytes()));
+        let end = data.len();
+        entries.push(format!(r#""{name}":{{"dtype":"BF16","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#));
+    }
+    let header = format!("{{{}}}", entries.join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
 }
 
 /// Matrices of 4096 × 4096.
 fn large(matrices: usize) -> Vec<u8> {
-    file(&(0..matrices).map(|number| (format!("layer.{number}.weight"), 4096, 4096)).collect::<Vec<_>>())
+    file(&(0..matrices).map(|number| (format!("layer.{number}.weight"), vec![4096, 4096])).collect::<Vec<_>>())
 }
 
 /// The embedding and the gated MLPs of a decoder, large enough for every band.
 fn decoder() -> Vec<u8> {
     let (layers, tokens, width, units) = (4, 1024, 512, 2048);
-    let mut matrices = vec![("model.embed_tokens.weight".to_owned(), tokens, width)];
+    let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![tokens, width])];
     for layer in 0..layers {
-        let name = |part: &str| format!("model.layers.{layer}.mlp.{part}_proj.weight");
-        matrices.extend([(name("down"), width, units), (name("gate"), units, width), (name("up"), units, width)]);
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        tensors.push((name("mlp.down_proj"), vec![width, units]));
+        tensors.push((name("mlp.gate_proj"), vec![units, width]));
+        tensors.push((name("mlp.up_proj"), vec![units, width]));
+        tensors.push((name("post_attention_layernorm"), vec![width]));
     }
-    file(&matrices)
+    file(&tensors)
 }
 
 fn open(file: Vec<u8>) -> Result<Checkpoint> {
