@@ -1,5 +1,5 @@
-//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits, that marking, detection and the
-//! derivation test come to the same results, and prints how fast they are.
+//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits and that marking, detection and
+//! the derivation test come to the same results, and prints how fast they are.
 //!
 //! Exits with 1 when a bit differs, and with 3 when there is no device: then only the kernels are compiled, where NVRTC
 //! is found, and detection runs on the processor. Run it through `watermark/cuda/check.sh`, which finds the libraries.
@@ -209,12 +209,12 @@ fn check_decoder(gpu: &Compute) -> Result<usize> {
 }
 
 /// The best of several runs in GB/s.
-fn rate(bytes: usize, device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+fn rate<T>(bytes: usize, device: &Device, mut work: impl FnMut() -> Result<T>) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
         device.synchronize()?;
         let start = Instant::now();
-        work()?;
+        drop(work()?);
         device.synchronize()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
@@ -229,11 +229,11 @@ fn print_loops(device: &Device) -> Result<()> {
     let carrier = Carrier::new(&key(), "layer.0", 144);
     let amplitudes = vec![0.004; 576];
     // A copy reads and writes.
-    let copy = rate(2 * size, device, || Ok(drop(block.copy()?)))?;
+    let copy = rate(2 * size, device, || Ok(block.copy()?))?;
     println!("{:28} {copy:9.1} GB/s read and written", "copy on the device");
     let print = |name: &str, rate: f64| println!("{name:28} {rate:9.1} GB/s {:6.1} % of the copy", 100.0 * rate / copy);
-    print("slot sums on the device", rate(size, device, || Ok(drop(carrier.project(&block, 0)?)))?);
-    print("mark on the device", rate(size, device, || Ok(drop(carrier.mark(&block, 0, &amplitudes)?)))?);
+    print("slot sums on the device", rate(size, device, || Ok(carrier.project(&block, 0)?))?);
+    print("mark on the device", rate(size, device, || Ok(carrier.mark(&block, 0, &amplitudes)?))?);
     Ok(())
 }
 
@@ -248,12 +248,11 @@ fn check_model(gpu: &Compute, device: &Device) -> Result<usize> {
     let records = [record];
     for (name, compute) in [("processor", &Compute::cpu()), ("GPU", gpu)] {
         let detect = |base| detect_on(compute, &marked, &secret(), &records, base, &|_| ());
-        let blind = rate(size, device, || Ok(drop(detect(None)?)))?;
-        let with_base = rate(size, device, || Ok(drop(detect(Some(&model))?)))?;
-        let embedded = rate(size, device, || Ok(drop(embed_on(compute, &model, &mut file)?)))?;
-        println!(
-            "{name:12} from memory: detect {blind:7.2} GB/s, with the base {with_base:7.2} GB/s, embed {embedded:7.2} GB/s"
-        );
+        let blind = rate(size, device, || Ok(detect(None)?))?;
+        let with_base = rate(size, device, || Ok(detect(Some(&model))?))?;
+        let embedded = rate(size, device, || embed_on(compute, &model, &mut file))?;
+        print!("{name:12} from memory: detect {blind:7.2} GB/s, ");
+        println!("with the base {with_base:7.2} GB/s, embed {embedded:7.2} GB/s");
     }
     Ok(different)
 }
