@@ -22,5 +22,7 @@ for folder in "$packages" /usr/local/cuda/lib64 /usr/local/cuda-13*/lib64 .venv-
 done
 export LD_LIBRARY_PATH
 echo "libraries from ${LD_LIBRARY_PATH:-the system}"
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
+if command -v nvidia-smi >/dev/null; then
+    nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true
+fi
 exec "$program"

@@ -1,5 +1,5 @@
-//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits, that marking, detection and the
-//! derivation test come to the same results, and prints how fast they are.
+//! Checks on a machine with an NVIDIA GPU that every hot loop gives the processor's bits and that marking, detection and
+//! the derivation test come to the same results, and prints how fast they are.
 //!
 //! Exits with 1 when a bit differs, and with 3 when there is no device: then only the kernels are compiled, where NVRTC
 //! is found, and detection runs on the processor. Run it through `watermark/cuda/check.sh`, which finds the libraries.
@@ -105,36 +105,38 @@ fn check_loops(device: &Device) -> Result<usize> {
     Ok(different)
 }
 
-/// A safetensors file of random BF16 matrices: name, rows, columns.
-fn file(matrices: &[(String, usize, usize)]) -> Vec<u8> {
-    let mut end = 0;
-    let entry = |(name, rows, columns): &(String, usize, usize)| {
-        let begin = end;
-        end += 2 * rows * columns;
-        format!(r#""{name}":{{"dtype":"BF16","shape":[{rows},{columns}],"data_offsets":[{begin},{end}]}}"#)
-    };
-    let header = format!("{{{}}}", matrices.iter().map(entry).collect::<Vec<_>>().join(","));
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.extend_from_slice(header.as_bytes());
+/// A safetensors file of BF16 tensors by name and shape: random matrices, and norms of ones.
+fn file(tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
+    let (mut entries, mut data) = (Vec::new(), Vec::new());
     let mut random = Random(1);
-    file.extend((0..end / 2).flat_map(|_| half::bf16::from_f32(random.weight()).to_le_bytes()));
-    file
+    for (name, shape) in tensors {
+        let begin = data.len();
+        let mut weight = || if shape.len() == 1 { 1.0 } else { random.weight() };
+        data.extend((0..shape.iter().product()).flat_map(|_| half::bf16::from_f32(weight()).to_le_bytes()));
+        let end = data.len();
+        entries.push(format!(r#""{name}":{{"dtype":"BF16","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#));
+    }
+    let header = format!("{{{}}}", entries.join(","));
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
 }
 
 /// Matrices of 4096 × 4096.
 fn large(matrices: usize) -> Vec<u8> {
-    file(&(0..matrices).map(|number| (format!("layer.{number}.weight"), 4096, 4096)).collect::<Vec<_>>())
+    file(&(0..matrices).map(|number| (format!("layer.{number}.weight"), vec![4096, 4096])).collect::<Vec<_>>())
 }
 
 /// The embedding and the gated MLPs of a decoder, large enough for every band.
 fn decoder() -> Vec<u8> {
     let (layers, tokens, width, units) = (4, 1024, 512, 2048);
-    let mut matrices = vec![("model.embed_tokens.weight".to_owned(), tokens, width)];
+    let mut tensors = vec![("model.embed_tokens.weight".to_owned(), vec![tokens, width])];
     for layer in 0..layers {
-        let name = |part: &str| format!("model.layers.{layer}.mlp.{part}_proj.weight");
-        matrices.extend([(name("down"), width, units), (name("gate"), units, width), (name("up"), units, width)]);
+        let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+        tensors.push((name("mlp.down_proj"), vec![width, units]));
+        tensors.push((name("mlp.gate_proj"), vec![units, width]));
+        tensors.push((name("mlp.up_proj"), vec![units, width]));
+        tensors.push((name("post_attention_layernorm"), vec![width]));
     }
-    file(&matrices)
+    file(&tensors)
 }
 
 fn open(file: Vec<u8>) -> Result<Checkpoint> {
@@ -207,12 +209,12 @@ fn check_decoder(gpu: &Compute) -> Result<usize> {
 }
 
 /// The best of several runs in GB/s.
-fn rate(bytes: usize, device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+fn rate<T>(bytes: usize, device: &Device, mut work: impl FnMut() -> Result<T>) -> Result<f64> {
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
         device.synchronize()?;
         let start = Instant::now();
-        work()?;
+        drop(work()?);
         device.synchronize()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
@@ -227,11 +229,11 @@ fn print_loops(device: &Device) -> Result<()> {
     let carrier = Carrier::new(&key(), "layer.0", 144);
     let amplitudes = vec![0.004; 576];
     // A copy reads and writes.
-    let copy = rate(2 * size, device, || Ok(drop(block.copy()?)))?;
+    let copy = rate(2 * size, device, || Ok(block.copy()?))?;
     println!("{:28} {copy:9.1} GB/s read and written", "copy on the device");
     let print = |name: &str, rate: f64| println!("{name:28} {rate:9.1} GB/s {:6.1} % of the copy", 100.0 * rate / copy);
-    print("slot sums on the device", rate(size, device, || Ok(drop(carrier.project(&block, 0)?)))?);
-    print("mark on the device", rate(size, device, || Ok(drop(carrier.mark(&block, 0, &amplitudes)?)))?);
+    print("slot sums on the device", rate(size, device, || Ok(carrier.project(&block, 0)?))?);
+    print("mark on the device", rate(size, device, || Ok(carrier.mark(&block, 0, &amplitudes)?))?);
     Ok(())
 }
 
@@ -246,12 +248,11 @@ fn check_model(gpu: &Compute, device: &Device) -> Result<usize> {
     let records = [record];
     for (name, compute) in [("processor", &Compute::cpu()), ("GPU", gpu)] {
         let detect = |base| detect_on(compute, &marked, &secret(), &records, base, &|_| ());
-        let blind = rate(size, device, || Ok(drop(detect(None)?)))?;
-        let with_base = rate(size, device, || Ok(drop(detect(Some(&model))?)))?;
-        let embedded = rate(size, device, || Ok(drop(embed_on(compute, &model, &mut file)?)))?;
-        println!(
-            "{name:12} from memory: detect {blind:7.2} GB/s, with the base {with_base:7.2} GB/s, embed {embedded:7.2} GB/s"
-        );
+        let blind = rate(size, device, || Ok(detect(None)?))?;
+        let with_base = rate(size, device, || Ok(detect(Some(&model))?))?;
+        let embedded = rate(size, device, || embed_on(compute, &model, &mut file))?;
+        print!("{name:12} from memory: detect {blind:7.2} GB/s, ");
+        println!("with the base {with_base:7.2} GB/s, embed {embedded:7.2} GB/s");
     }
     Ok(different)
 }

@@ -1,8 +1,8 @@
 //! Where the hot loops run: on the processor, or on an NVIDIA GPU. Marked bytes, sums and odds are the same bits.
 //!
-//! That is so because slot sums are integers, floating-point sums have a fixed order, and the gauge band is worked out on
-//! the processor. Matrix products on a GPU round in another order. They are used for the order of hidden units alone, so
-//! that a unit between two near-equal places may be told another one, and the `aligned` band may differ a little.
+//! That is so because slot sums are integers, floating-point sums have a fixed order, and the gauge band is worked out
+//! on the processor. Matrix products on a GPU round in another order. They are used for the order of hidden units alone,
+//! so that a unit between two near-equal places may be told another one, and the `aligned` band may differ a little.
 
 use candle_core::Device;
 

@@ -86,6 +86,9 @@ fn reordered<'a>(orders: &'a Orders, matrix: &Matrix) -> Option<&'a [Option<u32>
     orders.get(mlp).map(Vec::as_slice)
 }
 
+/// The squares of some rows, and for each record that is looked at their slot sums.
+type Compared = (Vec<f64>, Vec<Option<SlotSums>>);
+
 /// A matrix of the suspect and the base's of the same role.
 struct Pair<'a> {
     compute: &'a Compute,
@@ -104,7 +107,7 @@ impl Pair<'_> {
         };
         let carriers: Vec<Option<TensorCarrier>> = opened.iter().map(carrier).collect();
         let reader = Reader::new(self.base, self.twin)?.on(self.compute.device());
-        let work = |block: Block| -> Result<Option<(Vec<f64>, Vec<Option<SlotSums>>)>> {
+        let work = |block: Block| -> Result<Option<Compared>> {
             let rows = (block.tensor.dim(0)? as u64).min(self.twin.stored.rows.saturating_sub(block.first_row));
             if rows == 0 {
                 return Ok(None);
@@ -122,7 +125,7 @@ impl Pair<'_> {
         };
         let mut distance = Squares::default();
         let mut sums: Vec<SlotSums> = opened.iter().map(|(opened, _)| SlotSums::new(opened.rung.slots())).collect();
-        let mut take = |found: Option<(Vec<f64>, Vec<Option<SlotSums>>)>| {
+        let mut take = |found: Option<Compared>| {
             if let Some((rows, found)) = found {
                 distance.add_rows(&rows);
                 let pairs = sums.iter_mut().zip(&found).filter_map(|(sums, found)| Some((sums, found.as_ref()?)));

@@ -178,7 +178,7 @@ fn keystream(device: &CudaDevice, keys: &CudaView<'_, u32>, first: u64, blocks: 
     let stream = device.cuda_stream();
     let mut launch = stream.launch_builder(&kernel);
     launch.arg(keys).arg(&first).arg(&blocks).arg(&mut out);
-    // SAFETY: `keys` has 8 words for each group and `out` 16 for each block of each group, which is all that is touched.
+    // SAFETY: `keys` has 8 words for each group and `out` 16 for each block of each group, all that is touched.
     unsafe { launch.launch(grid((blocks * GROUPS as u32).div_ceil(THREADS), 1)) }.w()?;
     Ok(out)
 }
@@ -244,8 +244,8 @@ fn slot_sums<E: Format>(
     launch.arg(&carriers.first_group).arg(&carriers.slots).arg(&block.rows).arg(&block.columns);
     launch.arg(&survey).arg(&mut sums);
     let config = grid(carriers.places.div_ceil(ROWS_PER_BLOCK), GROUPS as u32);
-    // SAFETY: the carriers were made for these rows and columns, `sums` has three numbers for each slot and two more, and
-    // the slots of a group are at most as many as a thread block has threads and shared memory for.
+    // SAFETY: the carriers were made for these rows and columns, `sums` has three numbers for each slot and two more,
+    // and the slots of a group are at most as many as a thread block has threads and shared memory for.
     unsafe { launch.launch(config) }.w()?;
     device.memcpy_dtod(&others, &mut sums.slice_mut(length - 1..))?;
     Ok(sums)
@@ -290,8 +290,8 @@ fn mark_block<E: Format>(
     launch.arg(&heights).arg(&carriers.places).arg(&carriers.words).arg(&carriers.dither_words);
     launch.arg(&carriers.rotation_words).arg(&carriers.rotation_first).arg(&carriers.first_group);
     launch.arg(&carriers.slots).arg(&block.rows).arg(&block.columns).arg(&mut marked);
-    // SAFETY: the carriers were made for these rows and columns, `heights` has one number for each slot, and `marked` is
-    // as large as the weights.
+    // SAFETY: the carriers were made for these rows and columns, `heights` has one number for each slot, and `marked`
+    // is as large as the weights.
     unsafe { launch.launch(grid(block.rows, 1)) }.w()?;
     Ok(marked)
 }
