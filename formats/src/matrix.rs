@@ -100,6 +100,8 @@ impl Checkpoint {
         for index in 0..self.tensors().len() {
             found.extend(self.quantised(index, &mut companions));
         }
+        // A tensor of scales or zero points is no matrix, even when it has scales of its own.
+        found.retain(|found: &Found| !companions.contains(&found.tensor));
         let transposed = self.has_transposed_layers();
         for index in (0..self.tensors().len()).filter(|index| !companions.contains(index)) {
             self.stored_by_rows(index, transposed, &mut found);
@@ -126,7 +128,7 @@ impl Checkpoint {
         let info = self.info(index);
         match info.dtype {
             Dtype::I32 => self.packed(index, companions),
-            Dtype::I8 | Dtype::F8E4m3 | Dtype::F8E5m2 => {
+            Dtype::I8 | Dtype::F8E4m3 | Dtype::F8E5m2 if !names_scales(&info.name) => {
                 let (rows, columns) = rows_and_columns(&info.shape)?;
                 let scale = self.scale_of(&info.name, rows, columns);
                 if info.dtype == Dtype::I8 && scale.is_none() {
@@ -291,8 +293,8 @@ fn is_scale(dtype: Dtype) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16)
 }
 
-/// Names that quantisers give to scales; such floats are no weights even when the codes they belong to are unknown
-/// here.
+/// Names that quantisers give to scales; such floats, of 16, 32 or 8 bits as in NVFP4, are no weights even when the codes
+/// they belong to are unknown here.
 fn names_scales(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     ["scale", "scales", "_scale", "SCB", "absmax", "nested_absmax", "quant_map", "nested_quant_map"].contains(&last)

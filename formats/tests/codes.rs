@@ -206,6 +206,24 @@ fn int8_with_scales_beside() {
     assert_eq!(of("a.weight", vec![("a.weight_scale", "F32", &[2, 3], runs)]), [-128.0, -254.0, -3.0, 0.0, 5.0, 762.0]);
 }
 
+/// NVFP4 keeps its scales in 8-bit floats; a tensor of zero points may have scales of its own. Neither is a matrix.
+#[test]
+fn scales_and_zero_points_of_any_kind_are_no_matrices() {
+    let bytes = |count: usize| vec![1u8; count];
+    let ones = || f32s([1.0; 64]);
+    let model = open(safetensors(&[
+        ("a.weight", "U8", &[64, 512], bytes(64 * 512)),
+        ("a.weight_scale", "F8_E4M3", &[64, 64], bytes(64 * 64)),
+        ("a.weight_scale_2", "F32", &[], f32s([1.0])),
+        ("b.weight", "I8", &[64, 64], bytes(64 * 64)),
+        ("b.weight_scale", "F32", &[64, 1], ones()),
+        ("b.weight_zero_point", "I8", &[64, 1], bytes(64)),
+        ("b.weight_zero_point_scale", "F32", &[64], ones()),
+    ]));
+    let roles: Vec<String> = model.matrices().into_iter().map(|matrix| matrix.role).collect();
+    assert_eq!(roles, ["b"]);
+}
+
 /// A published pair, the folder of the Python package fracast: every code times its scale is the float, to half a step.
 #[test]
 fn fracast_codes_are_its_floats_rounded() {

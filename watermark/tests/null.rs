@@ -99,3 +99,65 @@ fn extreme_magnitudes() {
         }
     });
 }
+
+/// The same for every band that looks at a base or at the gauge, on a model with its hidden units in another order.
+#[test]
+fn every_band() {
+    const WIDTH: usize = 64;
+    const UNITS: usize = 96;
+    const TOKENS: usize = 300;
+    let mut base = vec![matrix("model.embed_tokens.weight", Dtype::F32, TOKENS, WIDTH, 1)];
+    for layer in 0..2u64 {
+        let name = |part: &str| format!("model.layers.{layer}.mlp.{part}_proj.weight");
+        base.push(matrix(&name("up"), Dtype::F32, UNITS, WIDTH, 10 * layer + 2));
+        base.push(matrix(&name("gate"), Dtype::F32, UNITS, WIDTH, 10 * layer + 3));
+        base.push(matrix(&name("down"), Dtype::F32, WIDTH, UNITS, 10 * layer + 4));
+    }
+    base.push(matrix("other.weight", Dtype::F32, 512, 64, 9));
+    let mut suspect = base.clone();
+    let mut random = Random(8);
+    for part in &mut suspect {
+        let columns = part.shape[1];
+        if part.name.contains("up") || part.name.contains("gate") {
+            part.weights = part.weights.chunks(columns).rev().flatten().copied().collect();
+        } else if part.name.contains("down") {
+            part.weights.chunks_mut(columns).for_each(<[f32]>::reverse);
+        }
+        part.weights.iter_mut().for_each(|weight| *weight *= 1.0 + 0.02 * random.normal());
+    }
+    let (base, suspect) = (open(file(&base)), open(file(&suspect)));
+    let records: Vec<Commitment> = (0..KEYS)
+        .map(|number| {
+            let mut mark_id = [0; 16];
+            mark_id[..8].copy_from_slice(&number.to_le_bytes());
+            let key = MarkKey::derive(&secret(), [1; 32], mark_id, None);
+            let mut record = Commitment::new(&key, Rung::Presence, 1, [0; 32], None).0;
+            let gauge = Gauge { bits: 128, layers: 2, tokens: TOKENS as u32, version: "gated-mlp-v1".into() };
+            record.transcript.algorithm.gauge = Some(gauge);
+            record
+        })
+        .collect();
+    let report = detect(&suspect, &secret(), &records, Some(&base), &|_| ()).unwrap();
+    assert_eq!(report.hypotheses, 7 * KEYS);
+    let hits = |odds: &dyn Fn(&RecordReport) -> f64, x: f64| {
+        report.records.iter().filter(|record| odds(record) <= x.log10()).count() as f64
+    };
+    for x in [0.5f64, 0.1, 0.05, 0.01] {
+        let (expected, deviation) = (x * KEYS as f64, (x * KEYS as f64 * (1.0 - x)).sqrt());
+        for band in ["blind", "semi-blind", "aligned", "gauge"] {
+            for statistic in 0..if band == "gauge" { 1 } else { 2 } {
+                let hits = hits(&|record| record.band(band).unwrap().statistics[statistic].log10_p, x);
+                println!("{band} {statistic}: {hits} of {KEYS} at {x}");
+                assert!(hits <= expected + 4.0 * deviation, "{band}, {statistic}: {hits} of {KEYS} at {x}");
+            }
+        }
+        // The best of all seven, each record by itself paying for seven.
+        let best = |record: &RecordReport| {
+            let statistics = record.bands.iter().flat_map(|band| &band.statistics);
+            statistics.map(|statistic| statistic.log10_p).fold(0.0, f64::min) + 7f64.log10()
+        };
+        let hits = hits(&best, x);
+        println!("combined: {hits} of {KEYS} at {x}");
+        assert!(hits <= expected + 4.0 * deviation, "{hits} of {KEYS} at {x}");
+    }
+}

@@ -163,7 +163,7 @@ pub(crate) fn crop_vocabulary(places: &Places<'_>, rows: u64) -> Changes {
 /// The tensors that have a row for each token.
 pub(crate) fn vocabulary(places: &Places<'_>) -> Vec<usize> {
     let weights = [places.weight(None, Part::Embed), places.weight(None, Part::Head), places.bias(None, Part::Head)];
-    weights.into_iter().flatten().filter(|index| !places.shape(*index).is_empty()).collect()
+    weights.into_iter().flatten().filter(|index| matches!(places.shape(*index), [_] | [_, _])).collect()
 }
 
 /// The matrices of one MLP whose shapes fit together.
@@ -219,7 +219,8 @@ fn change_values(
     let (Some(size), Some(value), Some(output)) = found else { return };
     let (rows, _) = rows_and_columns(places.shape(value));
     let (_, columns) = rows_and_columns(places.shape(output));
-    if size == 0 || rows == 0 || !rows.is_multiple_of(size) || !columns.is_multiple_of(rows) {
+    let bias_fits = places.bias(layer, Part::Value).is_none_or(|bias| *places.shape(bias) == [rows]);
+    if size == 0 || rows == 0 || !rows.is_multiple_of(size) || !columns.is_multiple_of(rows) || !bias_fits {
         return;
     }
     let mut value_rows = Picks::new();
