@@ -112,9 +112,7 @@ impl Pair<'_> {
             if rows == 0 {
                 return Ok(None);
             }
-            // Blocks of F64 are on the processor, wherever the others are.
             let suspect = block.tensor.narrow(0, 0, rows as usize)?.to_dtype(DType::F32)?;
-            let suspect = suspect.to_device(self.compute.device())?;
             let host = reader.values(block.first_row, rows, &mut Buffers::default())?;
             let residual = residual(&suspect, &host)?;
             let project = |carrier: &Option<TensorCarrier>| {

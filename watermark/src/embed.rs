@@ -81,7 +81,7 @@ pub struct EmbedReport {
 /// Weights that [`embed`] works through: the last value that its progress function sees.
 pub fn embed_work(model: &Checkpoint) -> u64 {
     let matrices = matrices(model);
-    let marked: u64 = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
+    let marked: u64 = matrices.iter().filter(|matrix| matrix.can_be_struck()).map(Matrix::weights).sum();
     let all: u64 = matrices.iter().map(Matrix::weights).sum();
     2 * all + TRIALS as u64 * marked
 }
@@ -121,7 +121,7 @@ pub fn embed(
     let written = embedder.write(&amplitudes, write)?;
 
     let mut weights_by_dtype = BTreeMap::new();
-    for matrix in embedder.matrices.iter().filter(|matrix| matrix.marked) {
+    for matrix in embedder.matrices.iter().filter(|matrix| matrix.can_be_struck()) {
         let dtype = model.tensors()[matrix.stored.tensor].info.dtype;
         *weights_by_dtype.entry(dtype.to_string()).or_default() += matrix.weights();
     }
@@ -130,7 +130,7 @@ pub fn embed(
         rung,
         weights,
         weights_by_dtype,
-        tensors: embedder.matrices.iter().filter(|matrix| matrix.marked).count(),
+        tensors: embedder.matrices.iter().filter(|matrix| matrix.can_be_struck()).count(),
         distortion_db: decibel(written.marked.difference, written.marked.energy + written.other_energy),
         marked_distortion_db: decibel(written.marked.difference, written.marked.energy),
         non_finite: targets.host.non_finite as u64,
@@ -274,9 +274,10 @@ impl Embedder<'_> {
         let mut sums = SlotSums::new(self.rung.slots());
         let mut parts = Vec::with_capacity(self.matrices.len());
         for matrix in self.matrices.clone() {
-            let carrier = matrix.marked.then(|| self.carrier(&matrix));
-            let mut part = HostPart { marked: matrix.marked, grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
-            let content = if matrix.marked { Content::WeightsAndCodes } else { Content::Weights };
+            let carrier = matrix.can_be_struck().then(|| self.carrier(&matrix));
+            let mut part =
+                HostPart { marked: matrix.can_be_struck(), grid: matrix.stored.grid, energy: 0.0, steps: 0.0 };
+            let content = if matrix.can_be_struck() { Content::WeightsAndCodes } else { Content::Weights };
             let measure = |block: Block| -> Result<(Option<SlotSums>, Vec<f64>, f64)> {
                 let block = self.overlaid(&matrix, block)?;
                 let sums = carrier.as_ref().map(|carrier| ops::survey(&block.tensor, carrier, block.first_row));
@@ -300,7 +301,7 @@ impl Embedder<'_> {
     /// Measures what the amplitudes so far come to after the cast.
     fn trial(&mut self, amplitudes: &[f32]) -> Result<SlotSums> {
         let mut sums = SlotSums::new(self.rung.slots());
-        for matrix in self.matrices.clone().iter().filter(|matrix| matrix.marked) {
+        for matrix in self.matrices.clone().iter().filter(|matrix| matrix.can_be_struck()) {
             let carrier = self.carrier(matrix);
             let trial = |block: Block| {
                 let block = self.overlaid(matrix, block)?;
@@ -330,7 +331,7 @@ impl Embedder<'_> {
         for (index, tensor) in self.model.tensors().iter().enumerate() {
             let mut edit = self.model.edit(index)?;
             for matrix in self.matrices.clone().iter().filter(|matrix| matrix.stored.tensor == index) {
-                if matrix.marked {
+                if matrix.can_be_struck() {
                     self.write_matrix(matrix, amplitudes, &mut edit, &mut written)?;
                 } else {
                     let mut squares = Squares::default();

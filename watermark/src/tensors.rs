@@ -2,8 +2,8 @@
 //!
 //! Matrices come from [`Checkpoint::matrices`]: by role, rows are outputs, whatever the file format. A matrix is
 //! **marked** when it has at least 4,096 weights, 16 rows and 16 columns (rows, because they are dealt to four groups;
-//! columns, because each row is scaled by its own RMS) and its numbers can be changed: F32, F16, BF16, or codes with
-//! scales. Norms, biases and routers are left out, and so is what makes a language model's logits, `head` and
+//! columns, because each row is scaled by its own RMS), of floats or of codes with scales. A mark is struck into all of
+//! these but F64, which nobody releases, and looked for in all. Norms, biases and routers are left out, and so is what makes a language model's logits, `head` and
 //! `embed`, because a change there costs five times the quality for each weight (measured on SmolLM2-135M). An
 //! encoder's embedding is marked: it makes no logits, and holds half of a small encoder's weights. Distortion counts
 //! every matrix, marked or not.
@@ -49,6 +49,11 @@ impl Matrix {
         (self.stored.rows, self.stored.columns)
     }
 
+    /// Whether a mark can be struck into it. A mark is looked for in F64, too, but never struck into it.
+    pub fn can_be_struck(&self) -> bool {
+        self.marked && self.stored.grid != Grid::Float(Dtype::F64)
+    }
+
     /// Number of weights: also the unit in which progress is told.
     pub fn weights(&self) -> u64 {
         self.stored.weights()
@@ -65,15 +70,15 @@ pub fn matrices(model: &Checkpoint) -> Vec<Matrix> {
         let sized = stored.rows >= 16
             && (16..=MAX_COLUMNS).contains(&stored.columns)
             && (4096..1 << 36).contains(&stored.weights());
-        let marked = sized && stored.grid != Grid::Float(Dtype::F64) && !makes_logits(&stored.role);
+        let marked = sized && !makes_logits(&stored.role) && !stored.role.ends_with(".router");
         Matrix { stored, marked }
     };
     stored.into_iter().map(matrix).collect()
 }
 
-/// Weights that can carry a mark.
+/// Weights that a mark can be struck into.
 pub fn markable_weights(model: &Checkpoint) -> u64 {
-    matrices(model).iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum()
+    matrices(model).iter().filter(|matrix| matrix.can_be_struck()).map(Matrix::weights).sum()
 }
 
 /// Matrices by role.
@@ -114,9 +119,7 @@ pub(crate) fn map_blocks<T: Send>(
 ) -> Result<()> {
     let (rows, columns) = matrix.shape();
     let groups = GROUPS as u64;
-    // Of F64 only distances are measured, and on the processor.
-    let is_wide = matrix.stored.grid == Grid::Float(Dtype::F64);
-    let device = if is_wide { &Device::Cpu } else { &compute.0 };
+    let device = &compute.0;
     let block_weights = if device.is_cpu() { BLOCK_WEIGHTS } else { DEVICE_BLOCK_WEIGHTS };
     let step = (block_weights / columns).max(groups) / groups * groups;
     let reader = Reader::new(model, matrix)?.on(device);
@@ -174,7 +177,7 @@ impl<'a> Reader<'a> {
         let range = first_row..first_row + rows;
         let shape = [rows as usize, self.columns as usize];
         match self.grid {
-            Grid::Float(dtype) => {
+            Grid::Float(dtype) if dtype != Dtype::F64 => {
                 self.rows.raw(range, &mut buffers.bytes)?;
                 let tensor = Tensor::from_raw_buffer(&buffers.bytes, candle(dtype), &shape, &self.device)?;
                 Ok(Block { first_row, tensor, codes: None })
@@ -185,7 +188,8 @@ impl<'a> Reader<'a> {
                 let tensor = Tensor::from_slice(&codes.value, &shape[..], &self.device)?;
                 Ok(Block { first_row, tensor, codes: Some(codes) })
             }
-            Grid::Codes => Ok(Block { first_row, tensor: self.values(first_row, rows, buffers)?, codes: None }),
+            // F64 is looked at in F32.
+            _ => Ok(Block { first_row, tensor: self.values(first_row, rows, buffers)?, codes: None }),
         }
     }
 
@@ -200,7 +204,6 @@ fn candle(dtype: Dtype) -> DType {
     match dtype {
         Dtype::F32 => DType::F32,
         Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
-        _ => DType::F64,
+        _ => DType::BF16,
     }
 }

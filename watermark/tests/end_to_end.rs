@@ -106,6 +106,19 @@ fn payload_survives_pruning_quantising_and_noise() {
     });
 }
 
+/// Nobody releases F64, so no mark is struck into it; but casting to it hides none.
+#[test]
+fn a_cast_to_f64_hides_nothing() {
+    let (marked, report) = marked(&small(Dtype::Bf16), &gentle());
+    let mut wide = Vec::new();
+    let cast = "cast:f64".parse().unwrap();
+    countermark_watermark::attack::write_safetensors(&cast, &open(marked), None, 0, &mut wide, &|_| ()).unwrap();
+    assert!(open(wide.clone()).tensors().iter().all(|tensor| tensor.info.dtype == Dtype::F64));
+    assert_eq!(find(wide.clone(), &report.commitment).verdict, Verdict::Detected);
+    let refused = embed(&open(wide), &key(), &gentle(), &|_| (), &mut |_, _| Ok(()));
+    assert!(matches!(refused, Err(Error::TooSmall { weights: 0, .. })));
+}
+
 #[test]
 fn sharding_order_and_threads_change_nothing() {
     let host = small(Dtype::Bf16);
