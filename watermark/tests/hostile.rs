@@ -132,7 +132,8 @@ fn no_payload_is_read_from_zeros() {
     for rung in [Rung::Full, Rung::Half, Rung::Quarter] {
         for byte in [0, 0xff] {
             let record = Commitment::new(&key(), rung, 1, [0; 32], Some(&vec![byte; rung.payload_bytes()])).0;
-            let report = detect(&open(file(&[zeros.clone()])), &secret(), &[record], None, &|_| ()).unwrap();
+            let report =
+                detect(&open(file(std::slice::from_ref(&zeros))), &secret(), &[record], None, &|_| ()).unwrap();
             assert_eq!((report.log10_p, report.payload_ok), (0.0, Some(false)), "{rung:?} {byte}");
         }
     }
