@@ -293,6 +293,11 @@ impl Opened {
         self.mark_id
     }
 
+    /// Whether a single group is looked at, as with a disclosure.
+    pub(crate) fn is_one_group(&self) -> bool {
+        self.groups.iter().filter(|&&group| group).count() == 1
+    }
+
     /// The slots of the groups that are looked at.
     pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
         let per_group = self.rung.slots_per_group();

@@ -20,7 +20,7 @@ use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
 use crate::difference::{self, Difference, Orders, difference};
 use crate::embed::decibel;
 use crate::gauge::{self, GaugePlan};
-use crate::key::{MarkKey, MarkSecret};
+use crate::key::{GROUPS, MarkKey, MarkSecret};
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
 use crate::ops::{self, SlotSums};
 use crate::statistics::THRESHOLD_LOG10_P;
@@ -170,7 +170,9 @@ pub fn search(
 
     let weights = matrices.iter().filter(|matrix| matrix.marked).map(Matrix::weights).sum();
     let tried = |(opened, has_base): (&Opened, &bool)| {
-        STATISTICS * if *has_base { 3 } else { 1 } + u64::from(opened.gauge.is_some())
+        let looks = STATISTICS * if *has_base { 3 } else { 1 } + u64::from(opened.gauge.is_some());
+        // Whoever disclosed a group could have chosen it after looking.
+        looks * if opened.is_one_group() { GROUPS as u64 } else { 1 }
     };
     let hypotheses = opened.iter().zip(&scan.has_base).map(tried).sum();
     let mut bands: Vec<Vec<BandReport>> = scan.judge(opened);

@@ -91,9 +91,11 @@ pub(crate) fn judge(name: &'static str, opened: &Opened, correlations: &Correlat
     let mut soft = vec![0.0; opened.rung.slots()];
     opened.slots().for_each(|slot| soft[slot] = correlations.sums[slot]);
     let is_committed = |codeword: &[bool]| codeword_hash(codeword) == opened.codeword_hash;
-    let decoded = opened.rung.payload_code().map(|code| code.decode(&soft, is_committed));
-    let payload_ok = decoded.as_ref().map(|decoded| decoded.committed);
-    let found = decoded.filter(|decoded| decoded.committed);
+    // Zeros, as of a model that is its base, would be decoded to some payload: the committed one, if that is plain.
+    let says_something = soft.iter().any(|&leaning| leaning != 0.0);
+    let found = opened.rung.payload_code().filter(|_| says_something).map(|code| code.decode(&soft, is_committed));
+    let found = found.filter(|decoded| decoded.committed);
+    let payload_ok = opened.rung.payload_code().map(|_| found.is_some());
     // A payload of the caller's own is known only once it was decoded. Its codeword was fixed by its hash all along,
     // so nothing is to be paid for the search. If it was not found, every slot counts as a miss.
     let codeword = opened.codeword.as_deref().or(found.as_ref().map(|found| &found.codeword[..]));

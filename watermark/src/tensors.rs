@@ -70,7 +70,8 @@ pub fn matrices(model: &Checkpoint) -> Vec<Matrix> {
         let sized = stored.rows >= 16
             && (16..=MAX_COLUMNS).contains(&stored.columns)
             && (4096..1 << 36).contains(&stored.weights());
-        let marked = sized && !makes_logits(&stored.role) && !stored.role.ends_with(".router");
+        let left_out = makes_logits(&stored.role) || stored.role.ends_with(".router");
+        let marked = sized && !left_out;
         Matrix { stored, marked }
     };
     stored.into_iter().map(matrix).collect()

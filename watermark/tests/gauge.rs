@@ -246,7 +246,10 @@ fn missing_layers_and_broken_weights_are_misses() {
     model.layers[1].as_mut().unwrap().up = tensor(UNITS, WIDTH, || f32::NAN);
     model.layers[3].as_mut().unwrap().gate = tensor(UNITS, WIDTH, || 0.0);
     assert_eq!(agreeing(&scores(&model, &PLAN)), 8);
-    for value in [0.0, f32::NAN, f32::MAX] {
+    // All rows equal, and as large as can be: some direction, and nothing found along it.
+    model.embedding = tensor(TOKENS, WIDTH, || f32::MAX);
+    assert!(gauge_log10_p(&scores(&model, &PLAN), &codeword(32)) > -3.0);
+    for value in [0.0, f32::NAN] {
         model.embedding = tensor(TOKENS, WIDTH, || value);
         assert!(scores(&model, &PLAN).iter().all(|z| *z == 0.0), "an embedding of {value}");
     }

@@ -124,3 +124,67 @@ fn the_energy_of_outliers_side_by_side_is_counted() {
     let z = report.records[0].bands.iter().find(|band| band.name == "blind").unwrap().z;
     assert!(z != 0.0 && z.abs() < 5.0, "{z}");
 }
+
+/// Every payload fits weights that say nothing, the decoder's first guess among them.
+#[test]
+fn no_payload_is_read_from_zeros() {
+    let zeros = Part { name: "a.weight".into(), dtype: Dtype::F32, shape: vec![256, 256], weights: vec![0.0; 1 << 16] };
+    for rung in [Rung::Full, Rung::Half, Rung::Quarter] {
+        for byte in [0, 0xff] {
+            let record = Commitment::new(&key(), rung, 1, [0; 32], Some(&vec![byte; rung.payload_bytes()])).0;
+            let report =
+                detect(&open(file(std::slice::from_ref(&zeros))), &secret(), &[record], None, &|_| ()).unwrap();
+            assert_eq!((report.log10_p, report.payload_ok), (0.0, Some(false)), "{rung:?} {byte}");
+        }
+    }
+}
+
+/// A residual stream a million wide would need terabytes to be rotated; the models are compared without.
+#[test]
+fn wide_streams_are_not_rotated() {
+    let wide = |seed: u64| {
+        let parts = [
+            ("model.embed_tokens.weight", 1, 1_000_000),
+            ("model.layers.0.mlp.up_proj.weight", 1, 1_000_000),
+            ("model.layers.0.mlp.gate_proj.weight", 1, 1_000_000),
+            ("model.layers.0.mlp.down_proj.weight", 1_000_000, 1),
+        ];
+        let part = |(name, rows, columns)| matrix(name, Dtype::Bf16, rows, columns, seed);
+        open(file(&parts.map(part)))
+    };
+    let options = derivation::DerivationOptions::default();
+    let report = derivation::derivation(&wide(1), &wide(2), &options, &candle_core::Device::Cpu).unwrap();
+    assert!(!report.related);
+}
+
+/// Time grows with the number of layers, not with its square.
+#[test]
+fn many_layers_take_no_longer_each() {
+    let time = |layers: usize| {
+        let mut parts = vec![matrix("model.embed_tokens.weight", Dtype::F32, 4, 2, 1)];
+        for layer in 0..layers {
+            for (part, shape) in [("up", [1, 2]), ("gate", [1, 2]), ("down", [2, 1])] {
+                let name = format!("model.layers.{layer}.mlp.{part}_proj.weight");
+                parts.push(Part { name, dtype: Dtype::F32, shape: shape.to_vec(), weights: vec![layer as f32, 1.0] });
+            }
+        }
+        let model = open(file(&parts));
+        let begin = std::time::Instant::now();
+        let options = derivation::DerivationOptions::default();
+        derivation::derivation(&model, &model, &options, &candle_core::Device::Cpu).unwrap();
+        detect(&model, &secret(), &strangers(1, 4), Some(&model), &|_| ()).unwrap();
+        begin.elapsed().as_secs_f64()
+    };
+    let (few, many) = (time(500), time(4000));
+    assert!(many < 18.0 * few, "{few} s and {many} s");
+}
+
+/// A router decides which experts are asked; it is read, and left as it is.
+#[test]
+fn routers_are_not_marked() {
+    let names = ["model.layers.0.mlp.gate.weight", "model.layers.0.mlp.up_proj.weight"];
+    let model = open(file(&names.map(|name| matrix(name, Dtype::F32, 128, 64, 1))));
+    let marked: Vec<(String, bool)> =
+        tensors::matrices(&model).into_iter().map(|matrix| (matrix.role().to_owned(), matrix.marked)).collect();
+    assert_eq!(marked, [("layers.0.mlp.up".to_owned(), true), ("layers.0.router".to_owned(), false)]);
+}

@@ -11,6 +11,8 @@ use super::source::Source;
 use super::units::Part;
 use crate::Result;
 
+/// Widest residual stream, that of the largest models in use: the product of two widths is held in memory.
+const MAX_WIDTH: usize = 16_384;
 /// Token rows that are used at most.
 const TOKENS: usize = 32_768;
 /// Token rows that are read at a time.
@@ -21,9 +23,10 @@ const COARSE: usize = 16;
 const FINE: usize = 6;
 
 /// The map from B's residual stream to A's, \[width of b, width of a\] with orthonormal rows or columns. `None` when
-/// one of them has no embedding.
+/// one of them has no embedding, or a wider one than any model in use.
 pub(crate) fn rotation(a: &Source<'_>, b: &Source<'_>) -> Result<Option<Tensor>> {
-    let (Some((tokens_a, _)), Some((tokens_b, _))) = (a.shape("embed"), b.shape("embed")) else { return Ok(None) };
+    let shape = |model: &Source<'_>| model.shape("embed").filter(|(_, width)| *width <= MAX_WIDTH);
+    let (Some((tokens_a, _)), Some((tokens_b, _))) = (shape(a), shape(b)) else { return Ok(None) };
     let tokens = tokens_a.min(tokens_b).min(TOKENS);
     let mut product: Option<Tensor> = None;
     for first in (0..tokens).step_by(BLOCK) {

@@ -14,6 +14,7 @@ pub(crate) struct Source<'a> {
     checkpoint: &'a Checkpoint,
     device: Device,
     matrices: BTreeMap<String, Matrix>,
+    norms: BTreeMap<String, [Option<usize>; NORMS.len()]>,
 }
 
 impl<'a> Source<'a> {
@@ -21,7 +22,7 @@ impl<'a> Source<'a> {
         let indexable = |matrix: &Matrix| matrix.rows <= u32::MAX.into() && matrix.columns <= u32::MAX.into();
         let matrices = checkpoint.matrices().into_iter().filter(indexable);
         let matrices = matrices.map(|matrix| (matrix.role.clone(), matrix)).collect();
-        Source { checkpoint, device: device.clone(), matrices }
+        Source { checkpoint, device: device.clone(), matrices, norms: norms(checkpoint) }
     }
 
     /// The roles of all matrices, sorted.
@@ -70,21 +71,8 @@ impl<'a> Source<'a> {
 
     /// Gains of the normalisation before the MLP of this axis, which multiply the columns of `up` and `gate`.
     pub fn gains(&self, axis: &str, width: usize) -> Result<Option<Tensor>> {
-        // Where a layer has several norms, the one right before the MLP comes first here.
-        const NAMES: [&str; 6] = [
-            "pre_feedforward_layernorm.weight",
-            "ffn_norm.weight",
-            "post_attention_layernorm.weight",
-            "ln_2.weight",
-            "mlp_norm.weight",
-            "pre_mlp_layernorm.weight",
-        ];
         let Some(layer) = axis.split('.').find(|part| part.parse::<u32>().is_ok()) else { return Ok(None) };
-        let place = format!(".{layer}.");
-        for end in NAMES {
-            let fits = |name: &str| name.strip_suffix(end).is_some_and(|start| start.ends_with(&place));
-            let found = self.checkpoint.tensors().iter().position(|tensor| fits(&tensor.info.name));
-            let Some(index) = found else { continue };
+        for &index in self.norms.get(layer).into_iter().flatten().flatten() {
             let info = &self.checkpoint.tensors()[index].info;
             let mut values = Vec::new();
             if info.shape == [width as u64] {
@@ -98,6 +86,30 @@ impl<'a> Source<'a> {
         }
         Ok(None)
     }
+}
+
+/// Norms that an MLP may read from. Where a layer has several, the one right before the MLP comes first here.
+const NORMS: [&str; 6] = [
+    "pre_feedforward_layernorm.weight",
+    "ffn_norm.weight",
+    "post_attention_layernorm.weight",
+    "ln_2.weight",
+    "mlp_norm.weight",
+    "pre_mlp_layernorm.weight",
+];
+
+/// For each layer's number, as written, the first tensor of each of the [`NORMS`].
+fn norms(checkpoint: &Checkpoint) -> BTreeMap<String, [Option<usize>; NORMS.len()]> {
+    let mut norms: BTreeMap<String, [Option<usize>; NORMS.len()]> = BTreeMap::new();
+    for (index, tensor) in checkpoint.tensors().iter().enumerate() {
+        for (kind, end) in NORMS.iter().enumerate() {
+            let start = tensor.info.name.strip_suffix(end).and_then(|start| start.strip_suffix('.'));
+            if let Some((_, layer)) = start.and_then(|start| start.rsplit_once('.')) {
+                norms.entry(layer.to_owned()).or_default()[kind].get_or_insert(index);
+            }
+        }
+    }
+    norms
 }
 
 /// A matrix open for reading.

@@ -38,7 +38,7 @@ pub(super) struct Residual {
 }
 
 impl Residual {
-    /// `None` when the embedding is all zero, or so large that its squares are infinite: no direction exists then.
+    /// `None` when the embedding is all zero: no direction exists then.
     pub fn new(host: &dyn GaugeHost, keys: &[MarkKey], plan: &GaugePlan) -> Result<Option<Residual>> {
         let (rows, width) = host.embedding_shape();
         let tokens = rows.min(plan.tokens);
