@@ -89,7 +89,7 @@ fn spoil(parts: &mut Vec<Stored>, random: &mut Random) {
             let row = stored.bytes.len() as u64 / stored.shape[0];
             stored.bytes.truncate((keep * row) as usize);
             stored.shape[0] = keep;
-            if pick % 2 == 0 {
+            if pick.is_multiple_of(2) {
                 stored.shape.swap(0, last);
             }
         }
@@ -101,13 +101,13 @@ fn spoil(parts: &mut Vec<Stored>, random: &mut Random) {
         8 => stored.name = format!("{}.x", stored.name),
         9 => {
             let value = [f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(1), 0.0, -1e30][pick % 6].to_le_bytes();
-            let width = if pick % 3 == 0 { usize::MAX } else { 256 };
+            let width = if pick.is_multiple_of(3) { usize::MAX } else { 256 };
             stored.bytes.chunks_exact_mut(4).take(width).for_each(|word| word.copy_from_slice(&value));
         }
         10 => stored.bytes.iter_mut().for_each(|byte| *byte = random.bits() as u8),
         _ => {
             let at = stored.shape.len() - 1;
-            if stored.shape[at] % 2 == 0 {
+            if stored.shape[at].is_multiple_of(2) {
                 stored.shape[at] /= 2;
                 stored.shape.insert(at, 2);
             }

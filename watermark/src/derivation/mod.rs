@@ -2,7 +2,7 @@
 //!
 //! A *hidden unit* is an index that may be permuted without changing what a network computes. Independent trainings
 //! number their units independently; whoever starts from another model's weights keeps its numbering. So: for each unit
-//! of the parent the unit of the child that is most like it ([`matching`]), and the count of those that have the same
+//! of the parent the unit of the child that is most like it (`matching`), and the count of those that have the same
 //! number. Under independence it is about one for each layer, and at least t in L layers with a chance of at most
 //! L^(t−L) L!/t! ([`bounds`]), whatever the weights are.
 //!
@@ -12,7 +12,7 @@
 //! | same depth, other width | longest run of units in order, layer by layer |
 //! | other depth | the best of all pairs of layers |
 //!
-//! Each is tried on the weights as they are and after a rotation of the residual stream ([`rotation`]); all that is
+//! Each is tried on the weights as they are and after a rotation of the residual stream (`rotation`); all that is
 //! tried is paid for. When units were re-ordered on purpose, position is gone: then the agreement of a unit's parts is
 //! counted, which has no exact odds and is called empirical. The test compares one pair. It shows that two models are
 //! not independent; it cannot show which came first.
