@@ -207,8 +207,7 @@ class Verification(_Document):
 
 @dataclass(frozen=True, slots=True)
 class Derivation(_Document):
-    """Whether two checkpoints share training history. It has no truth value: ask ``related``. ``to_json()`` has the
-    whole report, every tensor included."""
+    """Whether two checkpoints share training history. It has no truth value: ask ``related``."""
 
     related: bool
     """True when they are not independent. False proves nothing."""
