@@ -151,7 +151,8 @@ pub(crate) fn fill(key: &[u8; 32], offset: u64, length: usize, bytes: &mut Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{MarkSecret, hex};
+    use crate::hex::hex;
+    use crate::key::MarkSecret;
 
     /// Recomputed with Python's hmac and hashlib and a ChaCha8 in plain Python, from the text at the top of this file.
     #[test]

@@ -5,10 +5,11 @@
 //! neither can be chosen after the weights are known. A caller's payload that can be guessed can be confirmed from the
 //! record, since the codeword's hash has no salt.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::gauge::GaugePlan;
-use crate::key::{self, GROUPS, MarkKey, MarkSecret, hex};
+use crate::hex::{hex, hex_bytes, optional_hex_bytes};
+use crate::key::{self, GROUPS, MarkKey, MarkSecret};
 use crate::payload::{self, Code};
 use crate::{Error, Result};
 
@@ -413,73 +414,6 @@ fn presence_codeword(key: &MarkKey) -> Vec<bool> {
         (0..per_group).map(move |slot| bytes[slot / 8] >> (slot % 8) & 1 == 1).collect::<Vec<_>>()
     };
     (0..GROUPS).flat_map(bits).collect()
-}
-
-/// Fixed-length bytes as lower-case hex.
-pub(crate) mod hex_bytes {
-    use serde::de::Error;
-
-    use super::*;
-
-    pub fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex(bytes))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| D::Error::custom(format_args!("expected {} lower-case hex digits", 2 * N)))
-    }
-
-    pub fn parse<const N: usize>(text: &str) -> Option<[u8; N]> {
-        if text.len() != 2 * N {
-            return None;
-        }
-        parse_vec(text)?.try_into().ok()
-    }
-
-    /// Bytes of any number.
-    pub fn parse_vec(text: &str) -> Option<Vec<u8>> {
-        let digit = |digit: u8| match digit {
-            b'0'..=b'9' => Some(digit - b'0'),
-            b'a'..=b'f' => Some(digit - b'a' + 10),
-            _ => None,
-        };
-        let pairs = text.as_bytes().chunks(2);
-        pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
-    }
-
-    use std::result::Result;
-}
-
-/// The same, or null.
-pub(crate) mod optional_hex_bytes {
-    use serde::de::Error;
-
-    use super::*;
-
-    pub fn serialize<S: Serializer, const N: usize>(
-        bytes: &Option<[u8; N]>,
-        serializer: S,
-    ) -> std::result::Result<S::Ok, S::Error> {
-        bytes.as_ref().map(|bytes| hex(bytes)).serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
-        deserializer: D,
-    ) -> std::result::Result<Option<[u8; N]>, D::Error> {
-        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-        let bytes = hex_bytes::parse(&text);
-        bytes.map(Some).ok_or_else(|| D::Error::custom(format_args!("expected {} lower-case hex digits", 2 * N)))
-    }
-}
-
-/// Any number of bytes as lower-case hex, or null.
-pub(crate) mod optional_hex {
-    use super::*;
-
-    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        bytes.as_deref().map(hex).serialize(serializer)
-    }
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use countermark_formats::Checkpoint;
 use serde::Serialize;
 
 use crate::carrier::TensorCarrier;
-use crate::commitment::{Commitment, Opened, Rung, hex_bytes, optional_hex};
+use crate::commitment::{Commitment, Opened, Rung};
 use crate::difference::{self, Difference, Orders, difference};
 use crate::embed::decibel;
 use crate::gauge::{self, GaugePlan};
+use crate::hex::{hex_bytes, optional_hex};
 use crate::key::{GROUPS, MarkKey, MarkSecret};
 use crate::odds::{self, BandReport, Correlations, STATISTICS};
 use crate::ops::{self, SlotSums};

@@ -9,8 +9,9 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::commitment::{Commitment, Opened, Rung, codeword_hash, hex_bytes};
-use crate::key::{GROUPS, MarkKey, MarkSecret, group_hash, hex};
+use crate::commitment::{Commitment, Opened, Rung, codeword_hash};
+use crate::hex::{self, hex_bytes};
+use crate::key::{GROUPS, MarkKey, MarkSecret, group_hash};
 use crate::{Error, Result};
 
 /// One group's key, with what binds it to the record.
@@ -58,7 +59,7 @@ impl Disclosure {
             group,
             group_hashes: opened.key.group_hashes(),
             group_key: *opened.key.group(group),
-            payload: payload.filter(|_| opened.codeword.is_none()).map(hex),
+            payload: payload.filter(|_| opened.codeword.is_none()).map(hex::hex),
         };
         disclosure.open()?;
         Ok(disclosure)
@@ -92,7 +93,7 @@ impl Disclosure {
             // Each group's signs come from its key alone, so nothing but the key needs checking.
             (Rung::Presence, _) => return Ok(Opened::of_group(&self.commitment, key, rung, self.group)),
             (_, None) => rung.encode(&transcript.payload(rung)),
-            (_, Some(text)) => match hex_bytes::parse_vec(text) {
+            (_, Some(text)) => match hex::parse(text) {
                 Some(payload) if payload.len() == rung.payload_bytes() => rung.encode(&payload),
                 _ => return refuse("holds a payload of another length"),
             },
@@ -124,15 +125,15 @@ mod hashes {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{GROUPS, hex, hex_bytes};
+    use super::{GROUPS, hex};
 
     pub fn serialize<S: Serializer>(hashes: &[[u8; 32]; GROUPS], serializer: S) -> Result<S::Ok, S::Error> {
-        hashes.each_ref().map(|hash| hex(hash)).serialize(serializer)
+        hashes.each_ref().map(|hash| hex::hex(hash)).serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[[u8; 32]; GROUPS], D::Error> {
         let texts = <[String; GROUPS]>::deserialize(deserializer)?;
-        let parsed = texts.each_ref().map(|text| hex_bytes::parse(text));
+        let parsed = texts.each_ref().map(|text| hex::parse(text).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok()));
         match parsed {
             [Some(a), Some(b), Some(c), Some(d)] => Ok([a, b, c, d]),
             _ => Err(D::Error::custom("expected four times 64 lower-case hex digits")),

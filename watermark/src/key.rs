@@ -18,6 +18,8 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::hex::hex;
+
 /// Groups of slots, each with a key that can be disclosed without the others.
 pub const GROUPS: usize = 4;
 
@@ -143,11 +145,6 @@ pub fn recipient_commitment(name: &str, salt: &[u8; 32]) -> [u8; 32] {
 /// SHA-256 over a label and fields, each preceded by its length as eight big-endian bytes.
 pub(crate) fn hash(purpose: &str, fields: &[&[u8]]) -> [u8; 32] {
     Sha256::digest(prefixed(purpose, fields)).into()
-}
-
-/// Lower-case hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn expand(key: &[u8; 32], purpose: &str, fields: &[&[u8]]) -> Zeroizing<[u8; 32]> {

@@ -47,6 +47,7 @@ mod element;
 mod embed;
 mod error;
 mod gauge;
+mod hex;
 #[cfg(feature = "cuda")]
 #[doc(hidden)]
 pub mod hot;

@@ -6,8 +6,9 @@
 
 use serde::Serialize;
 
-use crate::commitment::{Opened, codeword_hash, optional_hex};
+use crate::commitment::{Opened, codeword_hash};
 use crate::gauge::gauge_log10_p;
+use crate::hex::optional_hex;
 use crate::key::GROUPS;
 use crate::ops::SlotSums;
 use crate::statistics;

@@ -101,7 +101,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::key::hex;
+    use crate::hex::hex;
 
     const LADDER: [Code; 3] = [Code::FULL, Code::HALF, Code::QUARTER];
 

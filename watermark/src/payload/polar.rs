@@ -162,7 +162,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::key::hex;
+    use crate::hex::hex;
     use crate::payload::pack;
 
     /// The choice of inputs is part of the format: it must never change.
