@@ -70,7 +70,7 @@ fn tensors_of(path: &Path, artifact: &Artifact, progress: &impl Progress) -> Res
     progress.begin("hash tensors", artifact.total_size());
     let list = artifact.tensors(&|bytes| progress.advance(bytes))?.ok_or_else(|| {
         let help = "tensors are read from .safetensors files; leave --tensors out for anything else";
-        countermark_io::Error::refused(path, "holds no safetensors file", help)
+        countermark_io::Error::refused(path, "holds no weights that can be read", help)
     })?;
     Ok(Tensors { root: checkpoint::root(&list), list })
 }
