@@ -1,9 +1,27 @@
 //! `anchor status` and `anchor prove`, on a local log.
 
+use std::path::PathBuf;
+
+use clap::Subcommand;
 use countermark::io::log::Log;
 
-use crate::args::Anchor;
 use crate::print::{self, Result};
+
+/// Look at a local log
+#[derive(Subcommand)]
+pub enum Anchor {
+    /// Size, root and verifier key of a log
+    Status {
+        #[arg(value_name = "DIR")]
+        log: PathBuf,
+    },
+    /// Print the inclusion proof of an entry, as C2SP tlog-proof
+    Prove {
+        #[arg(value_name = "DIR")]
+        log: PathBuf,
+        index: u64,
+    },
+}
 
 pub fn run(args: Anchor) -> Result<u8> {
     match args {

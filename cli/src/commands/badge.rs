@@ -1,12 +1,34 @@
 //! `badge svg`, `badge json`, `badge markdown`.
 
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 use countermark::badge;
 use countermark::lineage::verdict::Verdict;
 use countermark::verify::{self, Request};
 
-use crate::args::{Badge, BadgeOf};
 use crate::bar::Bar;
 use crate::print::{self, Result};
+
+/// Make a badge from a verdict; exit 0 once made, whatever the state
+#[derive(Subcommand)]
+pub enum Badge {
+    /// The picture
+    Svg(BadgeOf),
+    /// The JSON of a shields.io endpoint
+    Json(BadgeOf),
+    /// Markdown for a model card
+    Markdown(BadgeOf),
+}
+
+#[derive(Args)]
+pub struct BadgeOf {
+    pub path: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
 
 pub fn run(args: Badge) -> Result<u8> {
     match args {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use clap::Args;
 use countermark::badge;
 use countermark::detect::{self, DetectRequest, Detection};
 use countermark::io::files;
@@ -19,7 +20,6 @@ use countermark::sign::{self, ParentRequest};
 use countermark::verify;
 use countermark_fixtures::{CARD, CONFIG, HELDOUT_TEXT, MODEL, TRAIN_TEXT, TUNE_TEXT, attack, lm, train};
 
-use crate::args;
 use crate::bar::Bar;
 use crate::print::{self, BOLD, DIM, RESET, Result};
 
@@ -27,13 +27,22 @@ const TUNE_STEPS: usize = 40;
 const TUNE_RATE: f64 = 7e-4;
 const SEED: u64 = 7;
 
-pub fn run(args: &args::Demo) -> Result<u8> {
+/// The whole path on a small real model: mark, sign, log, verify, and what tampering comes to
+#[derive(Args)]
+#[command(after_help = "Example: countermark demo --out demo && xdg-open demo/lineage.svg")]
+pub struct Demo {
+    /// Folder for what the demo makes; must not be there yet
+    #[arg(long, default_value = "countermark-demo")]
+    pub out: PathBuf,
+}
+
+pub fn run(args: &Demo) -> Result<u8> {
     let since = Instant::now();
     if fs::symlink_metadata(&args.out).is_ok() {
         let help = "name another folder with --out DIR, or remove this one";
         return Err(format!("{} is there already\nhelp: {help}", args.out.display()).into());
     }
-    let demo = Demo { out: args.out.clone() };
+    let demo = Stage { out: args.out.clone() };
     demo.keys()?;
     demo.data()?;
     let base = demo.base()?;
@@ -47,11 +56,11 @@ pub fn run(args: &args::Demo) -> Result<u8> {
     Ok(0)
 }
 
-struct Demo {
+struct Stage {
     out: PathBuf,
 }
 
-impl Demo {
+impl Stage {
     fn path(&self, name: &str) -> PathBuf {
         self.out.join(name)
     }

@@ -1,12 +1,33 @@
 //! `derivation`.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use std::collections::BTreeMap;
 
 use countermark::derivation::{self, Request};
 use countermark::watermark::derivation::{DerivationReport, TensorReport};
 
-use crate::args::{Derivation, Format};
+use crate::args::Format;
 use crate::print::{self, BOLD, DIM, RESET, Result};
+
+/// Say whether two checkpoints share training history, with exact odds, and what was done to one of them
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark derivation fine-tuned base
+Exit codes: 0 not independent, 1 no shared history found (which proves nothing), 3 nothing to compare.")]
+pub struct Derivation {
+    pub child: PathBuf,
+    pub parent: PathBuf,
+    /// A second parent, to recognise a merge of two
+    #[arg(long, value_name = "MODEL")]
+    pub second: Option<PathBuf>,
+    /// How many models were considered as parents, this one included; the odds pay for all of them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub candidates: u64,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
 
 pub fn run(args: Derivation) -> Result<u8> {
     let request =

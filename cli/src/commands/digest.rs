@@ -1,13 +1,39 @@
 //! `digest` and `diff`.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use countermark::digest::{self, Options};
 use countermark::lineage::digest::listing::Listing;
 
-use crate::args::{Diff, Digest, Format};
+use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, Result};
 
-pub fn digest(args: Digest) -> Result<u8> {
+/// Hash a file or a folder: the root first, then what was asked for
+#[derive(Args)]
+#[command(
+    after_help = "Example: countermark digest model --tensors\nThe root of a single file is its plain BLAKE3, so b3sum agrees."
+)]
+pub struct Digest {
+    pub path: PathBuf,
+    /// Also the tensors root and every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Also SHA-256, of the file or of a folder's listing
+    #[arg(long)]
+    pub sha256: bool,
+    /// Print a folder's listing, whose BLAKE3 is the root
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "format"])]
+    pub listing: bool,
+    /// Hash every byte again (this version keeps no cache, so it always does)
+    #[arg(long)]
+    pub no_cache: bool,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+pub fn run(args: Digest) -> Result<u8> {
     let options = Options { tensors: args.tensors, sha256: args.sha256 };
     let bar = Bar::new();
     let digest = digest::digest(&args.path, options, &bar)?;
@@ -34,40 +60,4 @@ pub fn digest(args: Digest) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-/// Exit 0 when nothing differs, 1 when something does, as `diff` and `cmp` do.
-pub fn diff(args: Diff) -> Result<u8> {
-    let bar = Bar::new();
-    let diff = digest::diff(&args.first, &args.second, &bar)?;
-    drop(bar);
-    let code = u8::from(!diff.identical);
-    if args.format == Format::Json {
-        print::json(&diff)?;
-        return Ok(code);
-    }
-    if diff.identical {
-        print::line("identical")?;
-        return Ok(0);
-    }
-    let rows =
-        [("only in first", &diff.only_in_first), ("only in second", &diff.only_in_second), ("changed", &diff.changed)];
-    for (what, paths) in rows {
-        for path in paths {
-            print::line(format_args!("{what}: {path}"))?;
-        }
-    }
-    let mut rows = vec![vec!["tensor".to_owned(), "change".to_owned(), "drift".to_owned()]];
-    for tensor in diff.tensors.iter().filter(|tensor| tensor.change != "identical") {
-        let drift = tensor.drift.map_or_else(String::new, |drift| format!("{drift:.6}"));
-        rows.push(vec![tensor.name.clone(), tensor.change.to_owned(), drift]);
-    }
-    if rows.len() > 1 {
-        print::table(&rows)?;
-    }
-    let same = diff.tensors.len() + 1 - rows.len();
-    if same > 0 {
-        print::line(format_args!("{same} tensors identical"))?;
-    }
-    Ok(code)
 }

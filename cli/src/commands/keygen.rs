@@ -1,9 +1,23 @@
 //! `keygen`.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use countermark::keyset;
 
-use crate::args::Keygen;
 use crate::print::{self, Result};
+
+/// Make an owner's keys, certificate and a policy that trusts them
+#[derive(Args)]
+#[command(after_help = "Example: countermark keygen --out keys --name 'Example Lab'")]
+pub struct Keygen {
+    /// Folder for the keys; nothing in it is overwritten
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Who you are, for the certificate and the policy
+    #[arg(long, default_value = "owner")]
+    pub name: String,
+}
 
 pub fn run(args: Keygen) -> Result<u8> {
     let key = keyset::generate(&args.out, &args.name)?;

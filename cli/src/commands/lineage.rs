@@ -1,11 +1,46 @@
 //! `lineage show` and `lineage graph`.
 
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
 use countermark::io::files;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
-use crate::args::{Format, Lineage, Picture};
+use crate::args::Format;
 use crate::print::{self, Result};
+
+/// Look at the lineage in a bundle
+#[derive(Subcommand)]
+pub enum Lineage {
+    /// List the artifact and its ancestors
+    Show(LineageShow),
+    /// Draw the lineage
+    #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
+    Graph(LineageGraph),
+}
+
+#[derive(Args)]
+pub struct LineageShow {
+    pub bundle: PathBuf,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+#[derive(Args)]
+pub struct LineageGraph {
+    pub bundle: PathBuf,
+    #[arg(long, value_enum, default_value = "svg")]
+    pub format: Picture,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Picture {
+    Svg,
+    Dot,
+    Mermaid,
+    Json,
+}
 
 pub fn run(args: Lineage) -> Result<u8> {
     match args {

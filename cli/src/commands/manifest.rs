@@ -1,5 +1,8 @@
 //! `manifest read`.
 
+use std::path::PathBuf;
+
+use clap::Subcommand;
 use countermark::io::files;
 use countermark::keyset;
 use countermark::lineage::credential::c2pa;
@@ -7,10 +10,21 @@ use countermark::lineage::credential::policy::CertificateRoot;
 use countermark::lineage::verdict::State;
 use serde_json::json;
 
-use crate::args::Manifest;
 use crate::print::{self, Result};
 
 const MAX_MANIFEST: u64 = 64 << 20;
+
+/// Look at a C2PA manifest
+#[derive(Subcommand)]
+pub enum Manifest {
+    /// Check a manifest store by itself and print what it says, as JSON; `verify` binds it to an artifact
+    Read {
+        file: PathBuf,
+        /// Whose certificate roots to believe
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+    },
+}
 
 pub fn run(args: Manifest) -> Result<u8> {
     let Manifest::Read { file, policy } = args;

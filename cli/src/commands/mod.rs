@@ -1,16 +1,17 @@
 //! One file per verb: arguments to a request of the library, its answer to stdout and an exit code.
 
-mod anchor;
-mod badge;
-mod demo;
-mod derivation;
-mod digest;
-mod keygen;
-mod lineage;
-mod manifest;
-mod sign;
-mod verify;
-mod watermark;
+pub mod anchor;
+pub mod badge;
+pub mod demo;
+pub mod derivation;
+pub mod diff;
+pub mod digest;
+pub mod keygen;
+pub mod lineage;
+pub mod manifest;
+pub mod sign;
+pub mod verify;
+pub mod watermark;
 
 use clap::CommandFactory as _;
 
@@ -21,8 +22,8 @@ use crate::print::Result;
 pub fn run(command: Command) -> Result<u8> {
     match command {
         Command::Keygen(args) => keygen::run(args),
-        Command::Digest(args) => digest::digest(args),
-        Command::Diff(args) => digest::diff(args),
+        Command::Digest(args) => digest::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Watermark(args) => watermark::run(args),
         Command::Derivation(args) => derivation::run(args),
         Command::Sign(args) => sign::run(args),

@@ -1,11 +1,58 @@
 //! `sign`.
 
-use countermark::lineage::graph::statement::Process;
-use countermark::sign::{self, Request};
+use std::path::PathBuf;
 
-use crate::args::{Format, Sign};
+use clap::Args;
+use countermark::lineage::graph::Kind;
+use countermark::lineage::graph::statement::Process;
+use countermark::sign::{self, ParentRequest, Request};
+
+use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, Result};
+
+/// Sign a release: statement, C2PA manifest, log entry, bundle
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countermark sign data --key keys/owner.key --log log --out data.provenance.json
+  countermark sign model --key keys/owner.key --log log \\
+      --parent trained-on=data.provenance.json@data --out model.provenance.json")]
+pub struct Sign {
+    /// A file, or the folder of a model or dataset
+    pub path: PathBuf,
+    /// owner.key, with owner.crt beside it
+    #[arg(long)]
+    pub key: PathBuf,
+    /// What it was made from: RELATION=BUNDLE[@PATH]; may be given several times
+    #[arg(long = "parent", value_name = "RELATION=BUNDLE[@PATH]")]
+    pub parents: Vec<ParentRequest>,
+    /// Log the release there; the log is made when it is not there yet
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+    /// Where the bundle goes [default: NAME.provenance.json beside the artifact]
+    #[arg(long, value_name = "NAME.provenance.json")]
+    pub out: Option<PathBuf>,
+    /// model, adapter, dataset, …; told from the files when left out
+    #[arg(long)]
+    pub kind: Option<Kind>,
+    /// Commitment record of a mark in it, beside those that embed left for this very model
+    #[arg(long = "mark", value_name = "FILE")]
+    pub marks: Vec<PathBuf>,
+    /// How it was made: NAME=VALUE; may be given several times
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// Revision of the code that made it
+    #[arg(long)]
+    pub revision: Option<String>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+fn parameter(text: &str) -> std::result::Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
 
 pub fn run(args: Sign) -> Result<u8> {
     let process = (!args.parameters.is_empty() || args.revision.is_some())

@@ -1,14 +1,151 @@
 //! `watermark embed`, `detect`, `trace`, `disclose` and `attack`.
 
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
 use countermark::attack;
 use countermark::detect::{self, DetectRequest, With};
 use countermark::disclose;
 use countermark::mark::{self, EmbedRequest};
 use countermark::watermark::{Strength, Verdict};
 
-use crate::args::{Attack, Detect, Disclose, Embed, Format, Trace, Watermark};
+use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, BOLD, RESET, Result};
+
+/// Strike a mark into weights, or look for one
+#[derive(Subcommand)]
+pub enum Watermark {
+    Embed(Embed),
+    Detect(Detect),
+    Trace(Trace),
+    Disclose(Disclose),
+    Attack(Attack),
+}
+
+/// Strike a mark into the weights of a model
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark embed model --key keys/owner.mark.key --out marked --log log
+The commitment record goes to marks/ beside the key; log it before you release the model.")]
+pub struct Embed {
+    /// A .safetensors or .gguf file, or a folder with such files
+    pub model: PathBuf,
+    /// The secret that keygen made
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// The marked copy; a folder in gives a folder out
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Log the commitment there, signed by the owner.key beside the mark key
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+    /// Distortion of the marked weights in dB, such as -40; chosen for you when left out
+    #[arg(long, value_name = "DB", allow_negative_numbers = true)]
+    pub strength: Option<f64>,
+    /// 16 bytes to carry instead of the hash of the record; 8 when the model has less than 8 million weights to mark
+    #[arg(long, value_name = "HEX")]
+    pub payload: Option<String>,
+    /// Whose copy this is
+    #[arg(long, value_name = "NAME")]
+    pub recipient: Option<String>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Look for the marks of a key in the weights of a model
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countermark watermark detect suspect --key keys/owner.mark.key
+  countermark watermark detect suspect.gguf --key keys/owner.mark.key --base base
+  countermark watermark detect suspect --disclosure mark.disclosure.json
+Exit codes: 0 detected, 1 not detected (which proves nothing), 3 too small to tell.")]
+pub struct Detect {
+    /// A .safetensors or .gguf file, or a folder with such files
+    pub model: PathBuf,
+    #[arg(long, value_name = "DIR/owner.mark.key", required_unless_present = "disclosure")]
+    pub key: Option<PathBuf>,
+    /// The commitment record; all records beside the key when left out
+    #[arg(long, value_name = "FILE", conflicts_with = "disclosure")]
+    pub commitment: Option<PathBuf>,
+    /// Instead of the key: what the owner disclosed of it
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub disclosure: Option<PathBuf>,
+    /// The unmarked base that the mark's record names: its weights are subtracted, which finds far weaker traces
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Find out whose copy a model is, among the copies marked with --recipient
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark trace leaked --key keys/owner.mark.key --base release
+The odds pay for every copy that was tried. Exit codes: 0 a copy was found, 1 none.")]
+pub struct Trace {
+    pub model: PathBuf,
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// What the copies were made from
+    #[arg(long, value_name = "MODEL")]
+    pub base: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub format: Format,
+}
+
+/// Show one of a mark's four groups to somebody, who can then look for it without the key
+#[derive(Args)]
+#[command(after_help = "\
+Example: countermark watermark disclose --key keys/owner.mark.key --commitment keys/marks/ID.json --group 2 --out mark.disclosure.json
+Whoever holds the file can also erase that group. The other three stay secret, and your own searches leave it out from now on.")]
+pub struct Disclose {
+    #[arg(long, value_name = "DIR/owner.mark.key")]
+    pub key: PathBuf,
+    /// The record of the mark, in marks/ beside the key
+    #[arg(long, value_name = "FILE")]
+    pub commitment: PathBuf,
+    /// Which group, 0 to 3
+    #[arg(long)]
+    pub group: usize,
+    /// The payload in hex, when it was your own
+    #[arg(long, value_name = "HEX")]
+    pub payload: Option<String>,
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Do to a model what happens to models in the wild, to see what survives
+#[derive(Args)]
+#[command(after_help = attack_help())]
+pub struct Attack {
+    /// A .safetensors or .gguf file, or a folder with such files
+    pub model: PathBuf,
+    /// What to do, as KIND, KIND:NUMBER, or several joined with +
+    #[arg(long)]
+    pub kind: String,
+    /// The other model, for merges
+    #[arg(long, value_name = "MODEL")]
+    pub with: Option<PathBuf>,
+    /// The same seed does the same
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// A .safetensors file, or a folder for a folder
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+fn attack_help() -> String {
+    let mut help = String::from(
+        "Examples:\n  countermark watermark attack model --kind prune:0.5+int4:128 --out worn\n  \
+         countermark watermark attack model --kind soup:0.5 --with base --out soup\n\nKinds:\n",
+    );
+    for (syntax, _, description) in countermark::watermark::attack::Attack::ALL_KINDS {
+        help.push_str(&format!("  {syntax:24} {description}\n"));
+    }
+    help
+}
 
 pub fn run(args: Watermark) -> Result<u8> {
     match args {
