@@ -1,15 +1,10 @@
 //! Exit codes, streams and messages of the verbs, as scripts depend on them.
 
 use std::fs;
-use std::path::Path;
 
-use assert_cmd::Command;
+use run::countermark;
 
-fn countermark(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::cargo_bin("countermark").unwrap().current_dir(folder).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
+mod run;
 
 #[test]
 fn a_file_signed_verified_tampered_and_stripped() {
