@@ -25,6 +25,7 @@ use countermark_lineage::graph::{Kind, Relation};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
+use crate::progress::begin_hashing;
 use crate::{Error, Progress, keyset, marks};
 
 /// What to sign, with what.
@@ -128,7 +129,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
     let artifact = files::open(&request.path)?;
-    progress.begin("hash", artifact.total_size());
+    begin_hashing(progress, "hash", &artifact);
     let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
     let records = mark_records(request, &measured, &key.verifying_key().into())?;
@@ -185,7 +186,7 @@ impl OpenParent {
             verified.map_err(|error| refuse(&request.bundle, error.problem(), "ask for the parent's bundle again"))?;
         if let Some(path) = &request.path {
             let artifact = files::open(path)?;
-            progress.begin("hash parent", artifact.total_size());
+            begin_hashing(progress, "hash parent", &artifact);
             let measured = artifact.measure_with(&|bytes| progress.advance(bytes), false)?;
             if measured.root != statement.root() {
                 let problem = format!("is not the parent that {} is about", request.bundle.display());

@@ -8,6 +8,7 @@ use countermark_lineage::bundle::MAX_BUNDLE;
 use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify as judge;
 
+use crate::progress::begin_hashing;
 use crate::{Error, Progress, keyset};
 
 const MAX_MANIFEST: u64 = 64 << 20;
@@ -45,7 +46,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         None => find_bundle(&request.path).map(|path| files::read(&path, MAX_BUNDLE)).transpose()?,
     };
     let artifact = files::open(&request.path)?;
-    progress.begin("re-hash", artifact.total_size());
+    begin_hashing(progress, "re-hash", &artifact);
     let judged = judge::Request {
         artifact: &artifact,
         bundle: bundle.as_deref(),

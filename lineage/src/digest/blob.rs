@@ -26,14 +26,9 @@ use super::subtree::{Cut, Fold, Stitch, chaining_value};
 /// Bytes per part. A power of two, so that each part but the last is a complete subtree.
 pub const PART: u64 = 4 << 20;
 
-/// A file up to here is read at once, by one thread: there is work for the others in other files.
-const SMALL: u64 = 1 << 20;
-
-/// Bytes per read: small enough that a thread's buffer stays in its L2 cache, large enough that reads cost little.
-const BLOCK: u64 = 256 << 10;
-
-/// Bytes per read when ranges are hashed too: every block costs each range in it two ragged edges.
-const RANGES_BLOCK: u64 = SMALL;
+/// Bytes per read: small enough that a thread's buffer stays in its L2 cache, large enough that the kernel copies at full
+/// speed. A file of one block is read by one thread: there is work for the others in other files.
+const BLOCK: u64 = 1 << 20;
 
 /// Bytes that SHA-256 lags behind; two such windows are in memory.
 const WINDOW: u64 = 4 << 20;
@@ -101,7 +96,7 @@ fn pass(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "ranges overlap, are empty or exceed the file"));
     }
     let reader = Reader { source, size, ranges, progress };
-    let found = if size <= SMALL {
+    let found = if size <= BLOCK {
         reader.small(wants.sha256)?
     } else if wants.sha256 {
         reader.with_sha256()?
@@ -135,7 +130,7 @@ fn subtree_of(
 ) -> io::Result<(ChainingValue, Option<Hash>)> {
     let reader = Reader { source, size: source.len(), ranges: &[], progress };
     let length = range.end - range.start;
-    let result = if length <= SMALL {
+    let result = if length <= BLOCK {
         with_buffer(length, |bytes| {
             progress(0);
             source.read_exact_at(bytes, range.start)?;
@@ -211,17 +206,16 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
         })
     }
 
-    /// All parts of `range`, which is longer than [`SMALL`], by as many threads as there are.
+    /// All parts of `range`, which is longer than [`BLOCK`], by as many threads as there are.
     fn parallel(&self, range: Range<u64>) -> io::Result<Ordered<'_>> {
         let length = range.end - range.start;
-        let part_length = if length < 4 * PART { SMALL } else { PART };
+        let part_length = if length < 4 * PART { BLOCK } else { PART };
         let parts = length.div_ceil(part_length);
-        let block = if self.ranges.is_empty() { BLOCK } else { RANGES_BLOCK };
         let next = AtomicU64::new(0);
         let failed = AtomicBool::new(false);
         let ordered = Mutex::new(Ordered::new(self.ranges));
         let work = || -> io::Result<()> {
-            with_buffer(block, |buffer| {
+            with_buffer(BLOCK, |buffer| {
                 while !failed.load(Ordering::Relaxed) {
                     let part = next.fetch_add(1, Ordering::Relaxed);
                     if part >= parts {
@@ -297,8 +291,8 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
                 || sha256.update(&ready[..is_ready]),
                 || -> io::Result<Vec<Done>> {
                     (self.progress)(0);
-                    let blocks = filling[..size].par_chunks_mut(RANGES_BLOCK as usize).enumerate();
-                    blocks.map(|(index, block)| self.block(block, at + index as u64 * RANGES_BLOCK)).collect()
+                    let blocks = filling[..size].par_chunks_mut(BLOCK as usize).enumerate();
+                    blocks.map(|(index, block)| self.block(block, at + index as u64 * BLOCK)).collect()
                 },
             );
             for done in blocks? {
