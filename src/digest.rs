@@ -12,6 +12,7 @@ use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
 use serde::Serialize;
 
+use crate::cache::Remembered;
 use crate::progress::begin_hashing;
 use crate::{Error, Progress};
 
@@ -31,6 +32,15 @@ pub struct Digest {
     /// The tensors root and every tensor, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// Bytes of files that were read for this; less than their sizes when digests came from the cache.
+    #[serde(skip)]
+    pub bytes_read: u64,
+    /// Files whose digests came from the cache.
+    #[serde(skip)]
+    pub recalled: usize,
+    /// What is wrong with the cache, for people.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// The tensors of a model.
@@ -49,6 +59,8 @@ pub struct Options {
     pub tensors: bool,
     /// SHA-256 of the file or listing.
     pub sha256: bool,
+    /// Take digests of untouched files from the user's cache, and keep new ones there.
+    pub cache: bool,
 }
 
 /// Hashes `path`.
@@ -59,8 +71,10 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
     let artifact = files::open(path)?;
     begin_hashing(progress, "hash", &artifact);
     let sha256 = if options.sha256 { Sha256::Manifest } else { Sha256::No };
-    let wants = Wants { sha256, tensors: options.tensors, cache: None };
+    let cache = Remembered::open(options.cache);
+    let wants = Wants { sha256, tensors: options.tensors, cache: cache.as_cache() };
     let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
+    let warnings = cache.close();
     let tensors = if options.tensors {
         let list = reading.tensors?.ok_or_else(|| {
             let help = "tensors are read from .safetensors and .gguf files; leave --tensors out for anything else";
@@ -77,6 +91,9 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
         card: measured.card,
         sha256: options.sha256.then_some(measured.manifest_asset),
         tensors,
+        bytes_read: reading.bytes_read,
+        recalled: reading.recalled,
+        warnings,
     })
 }
 

@@ -42,7 +42,8 @@ pub struct Digest {
     /// Join the parts of a file
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["path", "tensors", "sha256", "listing", "part"])]
     pub merge: Vec<PathBuf>,
-    /// Hash every byte again (this version keeps no cache, so it always does)
+    /// Hash every byte again. Otherwise files that nothing wrote to since are taken from the cache, which is
+    /// $COUNTERMARK_CACHE or countermark/digests.sqlite in your cache folder
     #[arg(long)]
     pub no_cache: bool,
     #[arg(long, value_enum, default_value = "human")]
@@ -63,9 +64,10 @@ pub fn run(args: Digest) -> Result<u8> {
         print::json(&document)?;
         return Ok(0);
     }
-    let options = Options { tensors: args.tensors, sha256: args.sha256 };
+    let options = Options { tensors: args.tensors, sha256: args.sha256, cache: !args.no_cache };
     let digest = digest::digest(path, options, &bar)?;
     drop(bar);
+    print::warnings(&digest.warnings);
     if args.listing {
         print::text(&Listing::new(digest.files)?.to_text())?;
         return Ok(0);

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "c2pa")]
 pub mod c2pa;
+#[cfg(feature = "sqlite")]
+pub mod cache;
 pub mod certificate;
 mod error;
 pub mod files;

@@ -233,6 +233,19 @@ impl Artifact {
         checkpoint::tensors(&model, &shards, progress).map(Some)
     }
 
+    /// Digest of one tensor, reading the headers and its bytes only; `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// As [`Artifact::checkpoint`], and [`Error::Io`].
+    pub fn tensor(&self, name: &str, progress: &(dyn Fn(u64) + Sync)) -> Result<Option<Tensor>, Error> {
+        let Some(model) = self.checkpoint()? else { return Ok(None) };
+        let Some((_, tensor)) = model.find(name) else { return Ok(None) };
+        let Some((path, source)) = self.shards().nth(tensor.shard) else { return Ok(None) };
+        let tensor = checkpoint::tensor(&tensor.info, &**source, progress)?;
+        source.unchanged().map_err(Error::io(path))?;
+        Ok(Some(tensor))
+    }
+
     /// A folder with both formats holds one model twice: the safetensors files speak for it.
     fn shard_indices(&self) -> impl Iterator<Item = usize> {
         let any = self.files.iter().any(|(path, _)| path.ends_with(".safetensors"));
