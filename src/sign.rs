@@ -144,6 +144,10 @@ pub struct LogPlace {
 /// When the artifact, a key, a parent or the log cannot be used; nothing is written then, except that commitments of
 /// marks may already be in the log.
 pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
+    if request.out.is_none() && files::is_url(&request.path) {
+        let help = "say with --out where on this machine the bundle shall go";
+        return Err(refuse(&request.path, "is a URL, and nothing can be written beside it".to_owned(), help));
+    }
     let key = keys::load(&request.key)?;
     let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
     let old = request.reuse.as_deref().map(|path| Old::open(path, &key.verifying_key().into())).transpose()?;

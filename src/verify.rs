@@ -84,6 +84,10 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
 
 /// `NAME.EXT.provenance.json` or, for a file, `NAME.provenance.json` beside the path; for a folder also inside it.
 pub fn find_bundle(path: &Path) -> Option<PathBuf> {
+    if files::is_url(path) {
+        let beside = PathBuf::from(format!("{}.provenance.json", path.to_str()?.trim_end_matches('/')));
+        return files::exists(&beside).then_some(beside);
+    }
     let path = fs::canonicalize(path).ok()?;
     let name = path.file_name()?.to_str()?;
     let mut candidates = vec![path.with_file_name(format!("{name}.provenance.json"))];

@@ -16,50 +16,90 @@ use crate::open_file::{Root, Stamp, regular, settled};
 /// Above so many files in a folder, none is kept open.
 const MANY: usize = 200;
 
-/// Opens a file, or a folder with everything below it that is not provenance.
+/// Opens a file, or a folder with everything below it that is not provenance; also by URL.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for links inside a folder, names that are not UTF-8, and empty folders.
 pub fn open(path: &Path) -> Result<Artifact, Error> {
+    if let Some(url) = url(path)? {
+        #[cfg(feature = "object-store")]
+        return crate::remote::open(url);
+    }
+    let local = from_file_url(path)?;
+    let path = local.as_deref().unwrap_or(path);
     let name = base_name(path)?;
     let metadata = fs::metadata(path).map_err(Error::io(path, "check the path"))?;
     if !metadata.is_dir() {
         let source: Arc<dyn ReadAt> = Arc::new(OpenFile::open(path)?);
         let files = vec![(name.clone(), source)];
-        let (provenance, ignored) = (vec![], vec![]);
-        return Ok(Artifact { name, is_folder: false, files, card: None, provenance, ignored, names: None });
+        return Ok(Artifact { files, ..empty(name, false) });
     }
     let root = Root::open(path).map_err(Error::io(path, "check that the folder can be read"))?;
     let walked = walk(path)?;
     let is_large = walked.files.len() > MANY;
-    let mut artifact = Artifact {
-        name,
-        is_folder: true,
-        files: Vec::with_capacity(walked.files.len()),
-        card: None,
-        provenance: vec![],
-        ignored: walked.ignored.clone(),
-        names: None,
-    };
+    let mut artifact = Artifact { ignored: walked.ignored.clone(), ..empty(name, true) };
+    artifact.files.reserve(walked.files.len());
     let mut kept = Vec::new();
     for relative in &walked.files {
         let file = Arc::new(OpenFile::found(&root, relative, is_large)?);
         if !is_large {
             kept.push(file.clone());
         }
-        if relative == CARD {
-            artifact.card = Some(file);
-        } else if is_provenance(relative) {
-            artifact.provenance.push((relative.clone(), file));
-        } else {
-            artifact.files.push((relative.clone(), file));
-        }
+        put(&mut artifact, relative.clone(), file);
     }
     if artifact.files.is_empty() {
         return Err(Error::refused(path, "holds no file to sign or verify", "name the folder that holds the model"));
     }
     artifact.names = Some(Arc::new(Folder { path: path.to_owned(), walked, kept }));
     Ok(artifact)
+}
+
+/// An artifact without files.
+pub(crate) fn empty(name: String, is_folder: bool) -> Artifact {
+    let (files, card, provenance, ignored, names) = (vec![], None, vec![], vec![], None);
+    Artifact { name, is_folder, files, card, provenance, ignored, names }
+}
+
+/// Puts a file of a folder where it belongs: card, provenance, or the listing.
+pub(crate) fn put(artifact: &mut Artifact, relative: String, file: Arc<dyn ReadAt>) {
+    let top = relative.split('/').next().unwrap_or_default();
+    if is_version_control(top) {
+        artifact.ignored.push(top.to_owned());
+    } else if relative == CARD {
+        artifact.card = Some(file);
+    } else if is_provenance(&relative) {
+        artifact.provenance.push((relative, file));
+    } else {
+        artifact.files.push((relative, file));
+    }
+}
+
+/// Is this path the URL of an object that is fetched? Those of files are paths.
+pub fn is_url(path: &Path) -> bool {
+    matches!(url(path), Ok(Some(_)) | Err(_))
+}
+
+/// The text of a URL that `remote` fetches.
+fn url(path: &Path) -> Result<Option<&str>, Error> {
+    let Some(text) = path.to_str().filter(|text| text.contains("://")) else { return Ok(None) };
+    #[cfg(feature = "object-store")]
+    if crate::remote::is_url(text) {
+        return Ok(Some(text));
+    }
+    let is_path = text.starts_with("file://") || path.exists();
+    if is_path {
+        return Ok(None);
+    }
+    Err(Error::refused(path, "is a URL that cannot be read", "use s3://, gs://, az://, https://, file:// or a path"))
+}
+
+/// The path in `file://PATH`.
+fn from_file_url(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let Some(rest) = path.to_str().and_then(|text| text.strip_prefix("file://")) else { return Ok(None) };
+    if !rest.starts_with('/') || rest.contains('%') {
+        return Err(Error::refused(path, "names another host, or holds escapes", "write file:///ABSOLUTE/PATH, or the path"));
+    }
+    Ok(Some(rest.into()))
 }
 
 /// A folder as it was when it was opened.
@@ -177,13 +217,27 @@ fn list(top: &Path, relative: String, walked: &mut Walked, waiting: &mut Vec<Str
 /// # Errors
 /// [`Error::Io`], or [`Error::Refused`] above the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = regular(path)?;
+    if let Some(url) = url(path)? {
+        #[cfg(feature = "object-store")]
+        return crate::remote::read(url, limit);
+    }
+    let local = from_file_url(path)?;
+    let file = regular(local.as_deref().unwrap_or(path))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path, "check that it is a file"))?;
     if bytes.len() as u64 > limit {
         return Err(Error::refused(path, format!("is above {limit} bytes"), "is this the right file?"));
     }
     Ok(bytes)
+}
+
+/// Is there something at this path or URL?
+pub fn exists(path: &Path) -> bool {
+    #[cfg(feature = "object-store")]
+    if let Ok(Some(url)) = url(path) {
+        return crate::remote::exists(url);
+    }
+    path.exists()
 }
 
 /// As [`read`], and the bytes must be UTF-8.

@@ -13,5 +13,7 @@ pub mod files;
 pub mod keys;
 pub mod log;
 pub mod open_file;
+#[cfg(feature = "object-store")]
+pub mod remote;
 
 pub use error::Error;
