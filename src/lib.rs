@@ -26,6 +26,7 @@
 //! ```
 
 pub mod attack;
+mod cache;
 pub mod derivation;
 pub mod detect;
 pub mod digest;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use countermark_lineage::digest::artifact::Artifact;
+
 /// Hears of long work: what it is, how much it will go through, and each piece as it is done. Hashing counts bytes,
 /// marking and looking for marks count weights.
 ///
@@ -11,6 +13,15 @@ pub trait Progress: Sync {
     fn begin(&self, what: &str, total: u64);
     /// So much more is done.
     fn advance(&self, amount: u64);
+    /// False when nobody looks at totals: the size of a hundred thousand files is then not asked for.
+    fn wants_totals(&self) -> bool {
+        true
+    }
+}
+
+/// Begins to hash `artifact`.
+pub(crate) fn begin_hashing(progress: &impl Progress, what: &str, artifact: &Artifact) {
+    progress.begin(what, if progress.wants_totals() { artifact.total_size() } else { 0 });
 }
 
 /// Hears nothing.
@@ -19,6 +30,9 @@ pub fn silent() -> impl Progress {
     impl Progress for Silent {
         fn begin(&self, _: &str, _: u64) {}
         fn advance(&self, _: u64) {}
+        fn wants_totals(&self) -> bool {
+            false
+        }
     }
     Silent
 }

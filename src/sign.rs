@@ -18,14 +18,21 @@ use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::keys::PublicKey;
-use countermark_lineage::digest::artifact::{Artifact, Measured};
+use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
+use countermark_lineage::digest::checkpoint::Tensor;
 use countermark_lineage::digest::{Hash, checkpoint};
 use countermark_lineage::graph::statement::{self, Evidence, Predicate, Process, Release, Statement, Tensors};
 use countermark_lineage::graph::{Kind, Relation};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
+use crate::cache::Remembered;
+use crate::progress::begin_hashing;
 use crate::{Error, Progress, keyset, marks};
+
+mod reuse;
+
+use reuse::Old;
 
 /// What to sign, with what.
 #[derive(Clone, Debug)]
@@ -46,6 +53,11 @@ pub struct Request {
     pub marks: Vec<PathBuf>,
     /// How it was made.
     pub process: Option<Process>,
+    /// Take digests of untouched files from the user's cache, and keep new ones there.
+    pub cache: bool,
+    /// An older bundle of this artifact, signed by the same key. Its parents stay, and so do kind and process unless they
+    /// are given. A cached digest then counts only when it also stands in that bundle's listing.
+    pub reuse: Option<PathBuf>,
 }
 
 impl Request {
@@ -60,6 +72,8 @@ impl Request {
             kind: None,
             marks: vec![],
             process: None,
+            cache: false,
+            reuse: None,
         }
     }
 }
@@ -106,6 +120,13 @@ pub struct Signed {
     pub root: Hash,
     /// Place in the log, when there is one.
     pub log: Option<LogPlace>,
+    /// Bytes of the artifact that were read; less than its size when digests came from the cache.
+    pub bytes_read: u64,
+    /// Files whose digests came from the cache.
+    pub recalled: usize,
+    /// What is wrong with the cache, for people.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Where a release stands in a log.
@@ -123,18 +144,35 @@ pub struct LogPlace {
 /// When the artifact, a key, a parent or the log cannot be used; nothing is written then, except that commitments of
 /// marks may already be in the log.
 pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
+    if request.out.is_none() && files::is_url(&request.path) {
+        let help = "say with --out where on this machine the bundle shall go";
+        return Err(refuse(&request.path, "is a URL, and nothing can be written beside it".to_owned(), help));
+    }
     let key = keys::load(&request.key)?;
     let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
-    let parents =
+    let old = request.reuse.as_deref().map(|path| Old::open(path, &key.verifying_key().into())).transpose()?;
+    let mut parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(old) = &old {
+        old.add_parents(&mut parents)?;
+    }
     let artifact = files::open(&request.path)?;
-    progress.begin("hash", artifact.total_size());
-    let measured = artifact.measure(&|bytes| progress.advance(bytes))?;
+    begin_hashing(progress, "hash", &artifact);
+    let cache = Remembered::open(request.cache || request.reuse.is_some());
+    let recorded = old.as_ref().map(|old| old.recorded(cache.as_cache()));
+    let wants = Wants {
+        sha256: Sha256::Manifest,
+        tensors: true,
+        cache: recorded.as_ref().map(|recorded| recorded as &dyn Cache).or(cache.as_cache()),
+    };
+    let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
+    let warnings = cache.close();
+    let (measured, tensors) = (reading.measured, reading.tensors?);
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
     let records = mark_records(request, &measured, &key.verifying_key().into())?;
-    let draft = Draft { request, key, parents, artifact, measured, log, records };
+    let draft = Draft { request, old, key, parents, artifact, measured, tensors, log, records };
 
-    let statement = draft.statement(progress)?;
+    let statement = draft.statement();
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
     let store = draft.manifest(&statement, id, &signer)?;
@@ -147,7 +185,8 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     files::write(&manifest, &store, files::PUBLIC)?;
     let record = draft.record(Envelope::sign(&payload, &draft.key), store, logged);
     files::write(&out, collect(record, draft.parents)?.to_json().as_bytes(), files::PUBLIC)?;
-    Ok(Signed { bundle: out, manifest, statement: id, root, log: place })
+    let (bytes_read, recalled) = (reading.bytes_read, reading.recalled);
+    Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
 }
 
 /// `owner.crt` beside `owner.key`.
@@ -185,7 +224,7 @@ impl OpenParent {
             verified.map_err(|error| refuse(&request.bundle, error.problem(), "ask for the parent's bundle again"))?;
         if let Some(path) = &request.path {
             let artifact = files::open(path)?;
-            progress.begin("hash parent", artifact.total_size());
+            begin_hashing(progress, "hash parent", &artifact);
             let measured = artifact.measure_with(&|bytes| progress.advance(bytes), false)?;
             if measured.root != statement.root() {
                 let problem = format!("is not the parent that {} is about", request.bundle.display());
@@ -231,10 +270,12 @@ fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> R
 /// Everything that is known of a release before it is signed.
 struct Draft<'a> {
     request: &'a Request,
+    old: Option<Old>,
     key: SigningKey,
     parents: Vec<OpenParent>,
     artifact: Artifact,
     measured: Measured,
+    tensors: Option<Vec<Tensor>>,
     log: Option<Log>,
     /// Commitment records of the marks in it.
     records: Vec<Vec<u8>>,
@@ -248,9 +289,8 @@ struct Logged {
 }
 
 impl Draft<'_> {
-    fn statement(&self, progress: &impl Progress) -> Result<Statement, Error> {
-        progress.begin("hash tensors", self.artifact.total_size());
-        let tensors = self.artifact.tensors(&|bytes| progress.advance(bytes))?;
+    fn statement(&self) -> Statement {
+        let old = self.old.as_ref().map(|old| &old.statement.predicate);
         let edge = |parent: &OpenParent| statement::Parent {
             relation: parent.relation,
             name: parent.statement.name().to_owned(),
@@ -259,28 +299,24 @@ impl Draft<'_> {
         };
         let commitment = |record: &Vec<u8>| Evidence::WatermarkCommitment { record: Hash::sha256(record) };
         let predicate = Predicate {
-            kind: self.request.kind.unwrap_or_else(|| kind_of(&self.artifact)),
+            kind: self.request.kind.or(old.map(|old| old.kind)).unwrap_or_else(|| kind_of(&self.artifact)),
             created: statement::rfc3339(keyset::now()),
             folder: self.artifact.is_folder,
             listing: self.measured.listing.clone(),
             card: self.measured.card,
-            tensors: tensors.map(|list| Tensors { root: checkpoint::root(&list), list }),
+            tensors: self.tensors.clone().map(|list| Tensors { root: checkpoint::root(&list), list }),
             parents: self.parents.iter().map(edge).collect(),
-            process: self.request.process.clone(),
+            process: self.request.process.clone().or_else(|| old.and_then(|old| old.process.clone())),
             evidence: self.records.iter().map(commitment).collect(),
             release: Release { manifest: true, log: self.log.as_ref().map(|log| log.verifier().to_string()) },
             signer: self.key.verifying_key().into(),
         };
-        Ok(Statement::new(&self.artifact.name, &self.measured, predicate))
+        Statement::new(&self.artifact.name, &self.measured, predicate)
     }
 
     /// The C2PA manifest store that quotes the statement.
     fn manifest(&self, statement: &Statement, id: Hash, signer: &Signer) -> Result<Vec<u8>, Error> {
         let listing = self.artifact.is_folder.then(|| self.measured.listing.to_text());
-        let mut asset: Box<dyn ReadSeek> = match &listing {
-            Some(text) => Box::new(Cursor::new(text.clone())),
-            None => Box::new(reopen(&self.request.path)?),
-        };
         let mut assets = self.parents.iter().map(OpenParent::asset).collect::<Result<Vec<_>, _>>()?;
         let inputs = self.parents.iter().zip(&mut assets).map(|(parent, asset)| c2pa::Parent {
             relation: parent.relation,
@@ -298,7 +334,7 @@ impl Draft<'_> {
             name: &self.artifact.name,
             kind: statement.predicate.kind,
             generated: false,
-            asset: &mut *asset,
+            asset_sha256: self.measured.manifest_asset.0,
             statement: id.0,
             root: self.measured.root.0,
             marks: &marks,

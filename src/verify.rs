@@ -8,6 +8,8 @@ use countermark_lineage::bundle::MAX_BUNDLE;
 use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify as judge;
 
+use crate::cache::Remembered;
+use crate::progress::begin_hashing;
 use crate::{Error, Progress, keyset};
 
 const MAX_MANIFEST: u64 = 64 << 20;
@@ -25,12 +27,26 @@ pub struct Request {
     pub require_anchor: bool,
     /// The name that the signer must have given it, whatever it is called here.
     pub name: Option<String>,
+    /// Look at one file or tensor only. The verdict is then on this part alone.
+    pub part: Option<Part>,
+    /// Take digests of untouched files from the user's cache. The row on files then says of how many.
+    pub cache: bool,
+}
+
+/// A part of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A file of a folder, by its path in it.
+    File(String),
+    /// A tensor of a model.
+    Tensor(String),
 }
 
 impl Request {
     /// Verify `path` with the bundle beside it and no policy.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Request { path: path.into(), bundle: None, policy: None, require_anchor: false, name: None }
+        let path = path.into();
+        Request { path, bundle: None, policy: None, require_anchor: false, name: None, part: None, cache: false }
     }
 }
 
@@ -45,7 +61,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         None => find_bundle(&request.path).map(|path| files::read(&path, MAX_BUNDLE)).transpose()?,
     };
     let artifact = files::open(&request.path)?;
-    progress.begin("re-hash", artifact.total_size());
+    begin_hashing(progress, "re-hash", &artifact);
     let judged = judge::Request {
         artifact: &artifact,
         bundle: bundle.as_deref(),
@@ -55,11 +71,23 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         name: request.name.as_deref(),
         now: keyset::now(),
     };
-    Ok(judge::verify(&judged, &|bytes| progress.advance(bytes)))
+    let cache = Remembered::open(request.cache);
+    let part = request.part.as_ref().map(|part| match part {
+        Part::File(path) => judge::Part::File(path),
+        Part::Tensor(name) => judge::Part::Tensor(name),
+    });
+    let look = judge::Look { part, cache: cache.as_cache() };
+    let verdict = judge::verify_with(&judged, &look, &|bytes| progress.advance(bytes));
+    cache.close();
+    Ok(verdict)
 }
 
 /// `NAME.EXT.provenance.json` or, for a file, `NAME.provenance.json` beside the path; for a folder also inside it.
 pub fn find_bundle(path: &Path) -> Option<PathBuf> {
+    if files::is_url(path) {
+        let beside = PathBuf::from(format!("{}.provenance.json", path.to_str()?.trim_end_matches('/')));
+        return files::exists(&beside).then_some(beside);
+    }
     let path = fs::canonicalize(path).ok()?;
     let name = path.file_name()?.to_str()?;
     let mut candidates = vec![path.with_file_name(format!("{name}.provenance.json"))];

@@ -14,6 +14,7 @@
 //!     root: "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444".to_owned(),
 //!     statement: String::new(),
 //!     signer: "Example Lab".to_owned(),
+//!     scope: None,
 //!     checks: vec![],
 //! };
 //! assert!(countermark_badge::svg(&verdict).contains(r#"aria-label="provenance: verified""#));

@@ -13,7 +13,7 @@ const CACHE_SECONDS: u32 = 300;
 /// `isError` is set for every state that `countermark verify` fails on: shields.io then lets nobody repaint the badge
 /// through its own address.
 pub fn shields(verdict: &Verdict) -> Value {
-    let look = wording::look(verdict.state);
+    let look = wording::look(wording::state(verdict));
     let (glyph, ink) = (look.glyph, look.text);
     let logo = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 12 12"><path d="{glyph}" fill="none" stroke="{ink}" stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round"/></svg>"#
@@ -24,7 +24,7 @@ pub fn shields(verdict: &Verdict) -> Value {
         "message": look.message,
         "color": look.colour,
         "labelColor": LABEL_COLOUR,
-        "isError": verdict.state.exit_code() != 0,
+        "isError": wording::state(verdict).exit_code() != 0,
         "logoSvg": logo,
         "cacheSeconds": CACHE_SECONDS,
     })

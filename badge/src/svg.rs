@@ -17,7 +17,7 @@ const GLYPH: u32 = 12;
 /// The badge as one SVG document, 20 pixels high. The clip's id names the state, hence its width, so that several badges
 /// can be inlined into one page.
 pub fn svg(verdict: &Verdict) -> String {
-    let state = verdict.state;
+    let state = wording::state(verdict);
     let look = wording::look(state);
     let (label_width, message_width) = (widths::width(LABEL), widths::width(look.message));
     let left = label_width + 2 * PAD;

@@ -49,15 +49,20 @@ pub fn look(state: State) -> Look {
     Look { message, colour, text, glyph }
 }
 
+/// The state that a badge may show: a verdict on a part of an artifact is not one on the artifact, unless it is bad.
+pub fn state(verdict: &Verdict) -> State {
+    if verdict.scope.is_some() { verdict.state.max(State::Unknown) } else { verdict.state }
+}
+
 /// Label and message, as a screen reader says them.
 pub fn short(verdict: &Verdict) -> String {
-    format!("{LABEL}: {}", look(verdict.state).message)
+    format!("{LABEL}: {}", look(state(verdict)).message)
 }
 
 /// One sentence about the artifact at hand; names in it are cut and cleaned, but not escaped.
 pub fn sentence(verdict: &Verdict) -> String {
     let (name, signer) = (subject(verdict), clean(&verdict.signer));
-    match verdict.state {
+    match state(verdict) {
         State::Verified => format!("{name}: every check that the policy asks for passed; signed by {signer}"),
         State::Unanchored => format!("{name}: signed by {signer}, every other check passed; not anchored to a chain"),
         State::Stale => format!("{name}: signed by {signer}, but older than the policy allows"),

@@ -27,6 +27,7 @@ fn verdict(state: State, name: &str) -> Verdict {
         root: String::new(),
         statement: String::new(),
         signer: name.to_owned(),
+        scope: None,
         checks: vec![],
     }
 }
@@ -162,4 +163,14 @@ fn a_lasting_snippet_names_no_state() {
     assert_eq!(live, r"[![provenance of my\_model\[1\]](https://example.org/badge.svg?a=1&b=2)](https://example.org/)");
     let file = markdown(&verdict, "badge.svg", "my_model.provenance.json");
     assert_eq!(file, "[![provenance: verified](badge.svg)](my_model.provenance.json)");
+}
+
+#[test]
+fn a_part_is_not_the_whole() {
+    let mut part = verdict(State::Verified, "model");
+    part.scope = Some("tensor w".to_owned());
+    assert_eq!(countermark_badge::shields(&part)["isError"], true);
+    assert!(countermark_badge::svg(&part).contains("could not be checked"));
+    part.state = State::Invalid;
+    assert!(countermark_badge::svg(&part).contains("invalid"));
 }

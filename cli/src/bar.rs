@@ -58,6 +58,10 @@ impl Progress for Bar {
         }
         work.bar.set_position(done);
     }
+
+    fn wants_totals(&self) -> bool {
+        self.on_terminal
+    }
 }
 
 impl Drop for Bar {

@@ -28,6 +28,13 @@ pub fn text(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// What went wrong and does not matter to the result, on stderr.
+pub fn warnings(warnings: &[String]) {
+    for warning in warnings {
+        anstream::eprintln!("{YELLOW}warning:{RESET} {warning}");
+    }
+}
+
 /// A line on stdout, with colours where they are wanted.
 pub fn line(line: impl std::fmt::Display) -> Result<()> {
     writeln!(anstream::stdout().lock(), "{line}")?;
@@ -53,6 +60,9 @@ pub fn verdict(verdict: &Verdict) -> Result<()> {
     }
     let (_, colour) = sign(verdict.state);
     let (_, meaning) = meaning(verdict.state);
+    if let Some(scope) = &verdict.scope {
+        line(format_args!("{BOLD}only {scope}{RESET} was looked at; the verdict says nothing of the rest"))?;
+    }
     line(format_args!("{BOLD}{colour}{}{RESET} {}: {meaning}", verdict.state, verdict.name))?;
     if let Some(help) = help(verdict.state) {
         line(format_args!("{DIM}help: {help}{RESET}"))?;

@@ -1,5 +1,6 @@
 //! Positioned reads: the one way in which the libraries see bytes.
 
+use std::any::Any;
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +17,29 @@ pub trait ReadAt: Send + Sync {
     /// True when there is nothing to read.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// A source for one pass over all bytes, roughly in order, when that is not the source itself: a file that keeps no
+    /// handle is opened once, a remote object is fetched ahead. Its length counts, and it is asked whether the bytes
+    /// were [`ReadAt::unchanged`] when the pass is over.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is no longer what it was.
+    fn for_one_pass(&self) -> io::Result<Option<Box<dyn ReadAt + '_>>> {
+        Ok(None)
+    }
+
+    /// Asked after the last read: are these still the bytes that were there when the source was opened?
+    ///
+    /// # Errors
+    /// When something may have written to it meanwhile. Bytes in memory cannot change.
+    fn unchanged(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The source itself, for those who know more of it than its bytes.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 }
 
@@ -51,6 +75,18 @@ impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
+    }
+
+    fn for_one_pass(&self) -> io::Result<Option<Box<dyn ReadAt + '_>>> {
+        (**self).for_one_pass()
+    }
+
+    fn unchanged(&self) -> io::Result<()> {
+        (**self).unchanged()
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        (**self).as_any()
     }
 }
 

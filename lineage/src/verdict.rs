@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Schema of the JSON form.
 pub const SCHEMA: &str = "countermark.dev/verdict/v1";
 
+/// Schema of a verdict on a part of an artifact: another one, so that nobody takes it for a verdict on the whole.
+pub const SCHEMA_OF_PART: &str = "countermark.dev/verdict-on-part/v1";
+
 /// What a check, or all checks together, came to. Ordered from best to worst, so that the worst row decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,7 +108,7 @@ pub(crate) fn is_reordering(c: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
-    /// Always [`SCHEMA`].
+    /// [`SCHEMA`], or [`SCHEMA_OF_PART`] together with [`Verdict::scope`].
     pub schema: String,
     /// The worst state of all rows.
     pub state: State,
@@ -117,6 +120,10 @@ pub struct Verdict {
     pub statement: String,
     /// Who signed, as the policy names them, or the key id.
     pub signer: String,
+    /// The only part of the artifact whose bytes were looked at: `file PATH` or `tensor NAME`. Left out when that is all
+    /// of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// Every check, in the order in which it was made.
     pub checks: Vec<Check>,
 }

@@ -15,9 +15,9 @@ use crate::bundle::{Bundle, Mark, Receipt, Record};
 use crate::credential::c2pa;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::digest::Hash;
-use crate::digest::artifact::Artifact;
+use crate::digest::artifact::{Artifact, Cache};
 use crate::graph::statement::{Parent, Statement};
-use crate::verdict::{Check, SCHEMA, State, Verdict};
+use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
 /// What to verify, and against what.
 pub struct Request<'a> {
@@ -37,10 +37,42 @@ pub struct Request<'a> {
     pub now: i64,
 }
 
-/// Checks everything that the bundle holds, and what it ought to hold.
+/// How the bytes at hand are looked at.
+#[derive(Clone, Copy, Default)]
+pub struct Look<'a> {
+    /// Only this part. The verdict then speaks of it alone, in a row that names it and in [`Verdict::scope`].
+    pub part: Option<Part<'a>>,
+    /// Where digests may be taken from instead of the bytes. The row on files then says of how many.
+    pub cache: Option<&'a dyn Cache>,
+}
+
+/// A part of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A file of a folder.
+    File(&'a str),
+    /// A tensor of a model.
+    Tensor(&'a str),
+}
+
+impl std::fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Part::File(path) => write!(f, "file {path}"),
+            Part::Tensor(name) => write!(f, "tensor {name}"),
+        }
+    }
+}
+
+/// Checks everything that the bundle holds, and what it ought to hold, against all bytes at hand.
 pub fn verify(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict {
+    verify_with(request, &Look::default(), progress)
+}
+
+/// As [`verify`], looking at the bytes in another way.
+pub fn verify_with(request: &Request<'_>, look: &Look<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict {
     let mut rows = Rows::default();
-    let subject = examine(request, progress, &mut rows);
+    let subject = examine(request, look, progress, &mut rows);
     let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
     let (name, root, statement, signer) = match subject {
         Some(Subject { statement, id, signer }) => {
@@ -48,7 +80,9 @@ pub fn verify(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict
         }
         None => (request.artifact.name.clone(), String::new(), String::new(), String::new()),
     };
-    Verdict { schema: SCHEMA.to_owned(), state, name, root, statement, signer, checks: rows.0 }
+    let scope = look.part.map(|part| printable(&part.to_string(), 1000));
+    let schema = if scope.is_some() { SCHEMA_OF_PART } else { SCHEMA }.to_owned();
+    Verdict { schema, state, name, root, statement, signer, scope, checks: rows.0 }
 }
 
 /// Whom and what the verdict is about.
@@ -58,7 +92,12 @@ struct Subject {
     signer: String,
 }
 
-fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Rows) -> Option<Subject> {
+fn examine(
+    request: &Request<'_>,
+    look: &Look<'_>,
+    progress: &(dyn Fn(u64) + Sync),
+    rows: &mut Rows,
+) -> Option<Subject> {
     let Some(bytes) = request.bundle else {
         rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
         return None;
@@ -77,8 +116,10 @@ fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Ro
     if let Some(name) = request.name.filter(|name| *name != statement.name()) {
         rows.add("name", State::Invalid, format!("{name} was asked for, and this is {}", statement.name()));
     }
-    if files::files(request, &statement, progress, rows) {
-        files::tensors(request.artifact, &statement, rows);
+    match look.part {
+        None => files::files(request, &statement, look.cache, progress, rows),
+        Some(Part::File(path)) => files::one_file(request.artifact, &statement, path, look.cache, progress, rows),
+        Some(Part::Tensor(name)) => files::one_tensor(request.artifact, &statement, name, progress, rows),
     }
     files::provenance_files(request, record, rows);
     rows.0.extend(examiner.manifest(record, &statement, &id));

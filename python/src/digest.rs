@@ -9,7 +9,8 @@ use crate::{document, interrupt};
 
 #[pyfunction]
 pub fn digest(py: Python<'_>, path: PathBuf, tensors: bool, sha256: bool) -> PyResult<String> {
-    let digest = interrupt::run(py, |watch| countermark::digest::digest(&path, Options { tensors, sha256 }, watch))?;
+    let options = Options { tensors, sha256, ..Options::default() };
+    let digest = interrupt::run(py, |watch| countermark::digest::digest(&path, options, watch))?;
     document(&digest)
 }
 

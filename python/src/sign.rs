@@ -38,14 +38,13 @@ pub fn sign(
         };
         let process = !parameters.is_empty() || revision.is_some();
         let request = Request {
-            path,
-            key,
             parents: parents.into_iter().map(parent).collect::<Result<_, _>>()?,
             log,
             out,
             kind: kind.map(|kind| kind.parse()).transpose()?,
             marks,
             process: process.then_some(Process { parameters, revision }),
+            ..Request::new(path, key)
         };
         countermark::sign::sign(&request, watch)
     })?;

@@ -46,6 +46,6 @@ pub fn run(args: Badge) -> Result<u8> {
 }
 
 fn verdict(of: BadgeOf) -> Result<Verdict> {
-    let request = Request { path: of.path, bundle: of.bundle, policy: of.policy, require_anchor: false, name: None };
+    let request = Request { bundle: of.bundle, policy: of.policy, ..Request::new(of.path) };
     Ok(verify::verify(&request, &Bar::new())?)
 }

@@ -17,7 +17,8 @@ use crate::print::{self, Result};
 Examples:
   countermark sign data --key keys/owner.key --log log --out data.provenance.json
   countermark sign model --key keys/owner.key --log log \\
-      --parent trained-on=data.provenance.json@data --out model.provenance.json")]
+      --parent trained-on=data.provenance.json@data --out model.provenance.json
+  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json    after a change of its card")]
 pub struct Sign {
     /// A file, or the folder of a model or dataset
     pub path: PathBuf,
@@ -45,6 +46,13 @@ pub struct Sign {
     /// Revision of the code that made it
     #[arg(long)]
     pub revision: Option<String>,
+    /// Sign anew what was signed before, with its parents and process: after a changed card, or to add a parent. Files
+    /// that nothing wrote to since keep their digests
+    #[arg(long, value_name = "OLD.provenance.json", conflicts_with = "no_cache")]
+    pub reuse: Option<PathBuf>,
+    /// Hash every byte, whatever the cache knows
+    #[arg(long)]
+    pub no_cache: bool,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }
@@ -66,10 +74,13 @@ pub fn run(args: Sign) -> Result<u8> {
         kind: args.kind,
         marks: args.marks,
         process,
+        cache: !args.no_cache,
+        reuse: args.reuse,
     };
     let bar = Bar::new();
     let signed = sign::sign(&request, &bar)?;
     drop(bar);
+    print::warnings(&signed.warnings);
     if args.format == Format::Json {
         print::json(&signed)?;
         return Ok(0);
@@ -78,6 +89,10 @@ pub fn run(args: Sign) -> Result<u8> {
     print::line(format_args!("statement  {}", signed.statement))?;
     print::line(format_args!("bundle     {}", signed.bundle.display()))?;
     print::line(format_args!("manifest   {}", signed.manifest.display()))?;
+    if signed.recalled > 0 {
+        let (read, recalled) = (signed.bytes_read, signed.recalled);
+        print::line(format_args!("read       {read} bytes; {recalled} untouched files kept their digests"))?;
+    }
     match &signed.log {
         Some(log) => print::line(format_args!("log        entry {} of {}", log.index, log.vkey))?,
         None => eprintln!("help: add --log DIR to log the release"),

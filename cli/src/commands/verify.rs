@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use countermark::verify::{self, Request};
+use countermark::verify::{self, Part, Request};
 
 use crate::args::Format;
 use crate::bar::Bar;
@@ -12,7 +12,10 @@ use crate::print::{self, Result};
 /// Re-hash an artifact and check everything that speaks for it
 #[derive(Args)]
 #[command(after_help = "\
-Example: countermark verify model --policy policy.toml
+Examples:
+  countermark verify model --policy policy.toml
+  countermark verify model --policy policy.toml --tensor lm_head.weight      only this tensor of a huge model
+
 Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be
 checked, 4 no provenance found.")]
 pub struct Verify {
@@ -29,14 +32,24 @@ pub struct Verify {
     /// Ask for the release of this name, whatever the path is called
     #[arg(long)]
     pub name: Option<String>,
+    /// Check one file of a folder only; the verdict is then on this file alone
+    #[arg(long, value_name = "FILE", conflicts_with = "tensor")]
+    pub only: Option<String>,
+    /// Check one tensor only, by reading nothing but headers and its bytes; the verdict is then on this tensor alone
+    #[arg(long, value_name = "NAME")]
+    pub tensor: Option<String>,
+    /// Take digests of files that nothing wrote to since from the cache; the verdict says of how many
+    #[arg(long)]
+    pub cache: bool,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }
 
 pub fn run(args: Verify) -> Result<u8> {
     let bar = Bar::new();
-    let Verify { path, bundle, policy, require_anchor, name, format } = args;
-    let request = Request { path, bundle, policy, require_anchor, name };
+    let Verify { path, bundle, policy, require_anchor, name, only, tensor, cache, format } = args;
+    let part = only.map(Part::File).or(tensor.map(Part::Tensor));
+    let request = Request { path, bundle, policy, require_anchor, name, part, cache };
     let verdict = verify::verify(&request, &bar)?;
     drop(bar);
     match format {

@@ -25,7 +25,6 @@ use countermark_lineage::graph::{Kind, Relation};
 use countermark_lineage::verdict::State;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::certificate::{CertificateError, Chain};
 
@@ -129,8 +128,8 @@ pub struct Release<'a> {
     pub kind: Kind,
     /// True when a model made the content of a dataset. Weights and generated content always count as made by one.
     pub generated: bool,
-    /// The bytes that the manifest binds: the file, or a folder's listing. Read once.
-    pub asset: &'a mut dyn ReadSeek,
+    /// SHA-256 of the bytes that the manifest binds: the file, or a folder's listing.
+    pub asset_sha256: [u8; 32],
     /// SHA-256 of the statement's DSSE payload.
     pub statement: [u8; 32],
     /// Root of the artifact.
@@ -173,8 +172,7 @@ pub struct ParentManifest<'a> {
 /// [`C2paError::Parent`] when a parent's manifest does not verify for the parent's bytes or names another statement or
 /// root, [`C2paError::Verify`] when the result is not what [`checker::check`] accepts, and whatever the crate refuses.
 pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paError> {
-    let Release { name, kind, generated, asset, statement, root, marks, listing, mut parents } = release;
-    let asset_sha256 = sha256(asset).map_err(|source| C2paError::Io { what: name.to_owned(), source })?;
+    let Release { name, kind, generated, asset_sha256, statement, root, marks, listing, mut parents } = release;
     let expected_parents: Vec<_> = parents
         .iter()
         .map(|parent| checker::ExpectedParent { statement: parent.statement, root: parent.root })
@@ -375,20 +373,6 @@ fn finish<T>(future: impl Future<Output = c2pa::Result<T>>) -> c2pa::Result<T> {
     match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(c2pa::Error::OtherError("waits for a network that it was denied".into())),
-    }
-}
-
-fn sha256(asset: &mut dyn ReadSeek) -> std::io::Result<[u8; 32]> {
-    asset.rewind()?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match asset.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finalize().into()),
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }
 

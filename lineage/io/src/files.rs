@@ -6,120 +6,135 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countermark_formats::ReadAt;
-use countermark_lineage::digest::artifact::{Artifact, CARD};
+use countermark_lineage::digest::artifact::{Artifact, CARD, Names};
 use countermark_lineage::digest::listing::{check_path, is_provenance, is_version_control};
 
 use crate::Error;
-
-/// A file of the length it had when it was opened.
-///
-/// With a handle kept open, the bytes stay those of this very file. A folder of many files would need more handles than a
-/// process may hold, so there each read opens the file anew; `verify` hashes whatever it reads.
-pub struct OpenFile {
-    path: PathBuf,
-    handle: Option<File>,
-    length: u64,
-}
-
-impl OpenFile {
-    /// Opens a regular file; a link to one is followed.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::Refused`] for anything that is not a regular file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let file = regular(path)?;
-        let metadata = file.metadata().map_err(Error::io(path, CHECK_PATH))?;
-        Ok(OpenFile { path: path.to_owned(), handle: Some(file), length: metadata.len() })
-    }
-
-    /// As [`OpenFile::open`], and keeps no handle.
-    fn open_later(path: &Path) -> Result<Self, Error> {
-        let opened = OpenFile::open(path)?;
-        Ok(OpenFile { handle: None, ..opened })
-    }
-}
-
-const CHECK_PATH: &str = "check the path and its permissions";
-
-/// Opens a regular file, and nothing that could block or end a read, such as a pipe.
-fn regular(path: &Path) -> Result<File, Error> {
-    let metadata = fs::metadata(path).map_err(Error::io(path, CHECK_PATH))?;
-    if !metadata.is_file() {
-        return Err(Error::refused(path, "is not a regular file", "name a file, or a folder of files"));
-    }
-    File::open(path).map_err(Error::io(path, CHECK_PATH))
-}
-
-impl ReadAt for OpenFile {
-    fn len(&self) -> u64 {
-        self.length
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        match &self.handle {
-            Some(file) => read_exact_at(file, buffer, offset),
-            None => read_exact_at(&File::open(&self.path)?, buffer, offset),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                buffer = &mut buffer[count..];
-                offset += count as u64;
-            }
-        }
-    }
-    Ok(())
-}
+pub use crate::open_file::OpenFile;
+use crate::open_file::{Root, Stamp, regular, settled};
 
 /// Above so many files in a folder, none is kept open.
 const MANY: usize = 200;
 
-/// Opens a file, or a folder with everything below it that is not provenance.
+/// Opens a file, or a folder with everything below it that is not provenance; also by URL.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Refused`] for links inside a folder, names that are not UTF-8, and empty folders.
 pub fn open(path: &Path) -> Result<Artifact, Error> {
+    if let Some(url) = url(path)? {
+        #[cfg(feature = "object-store")]
+        return crate::remote::open(url);
+    }
+    let local = from_file_url(path)?;
+    let path = local.as_deref().unwrap_or(path);
     let name = base_name(path)?;
     let metadata = fs::metadata(path).map_err(Error::io(path, "check the path"))?;
     if !metadata.is_dir() {
         let source: Arc<dyn ReadAt> = Arc::new(OpenFile::open(path)?);
         let files = vec![(name.clone(), source)];
-        return Ok(Artifact { name, is_folder: false, files, card: None, provenance: vec![], ignored: vec![] });
+        return Ok(Artifact { files, ..empty(name, false) });
     }
-    let (mut paths, mut ignored) = (Vec::new(), Vec::new());
-    walk(path, "", &mut paths, &mut ignored)?;
-    paths.sort();
-    ignored.sort();
-    let open: fn(&Path) -> Result<OpenFile, Error> =
-        if paths.len() > MANY { OpenFile::open_later } else { OpenFile::open };
-    let mut provenance: Vec<(String, Arc<dyn ReadAt>)> = Vec::new();
-    let mut files: Vec<(String, Arc<dyn ReadAt>)> = Vec::with_capacity(paths.len());
-    let mut card: Option<Arc<dyn ReadAt>> = None;
-    for relative in paths {
-        let source: Arc<dyn ReadAt> = Arc::new(open(&path.join(&relative))?);
-        if relative == CARD {
-            card = Some(source);
-        } else if is_provenance(&relative) {
-            provenance.push((relative, source));
-        } else {
-            files.push((relative, source));
+    let root = Root::open(path).map_err(Error::io(path, "check that the folder can be read"))?;
+    let walked = walk(path)?;
+    let is_large = walked.files.len() > MANY;
+    let mut artifact = Artifact { ignored: walked.ignored.clone(), ..empty(name, true) };
+    artifact.files.reserve(walked.files.len());
+    let mut kept = Vec::new();
+    for relative in &walked.files {
+        let file = Arc::new(OpenFile::found(&root, relative, is_large)?);
+        if !is_large {
+            kept.push(file.clone());
         }
+        put(&mut artifact, relative.clone(), file);
     }
-    if files.is_empty() {
+    if artifact.files.is_empty() {
         return Err(Error::refused(path, "holds no file to sign or verify", "name the folder that holds the model"));
     }
-    Ok(Artifact { name, is_folder: true, files, card, provenance, ignored })
+    artifact.names = Some(Arc::new(Folder { path: path.to_owned(), walked, kept }));
+    Ok(artifact)
+}
+
+/// An artifact without files.
+pub(crate) fn empty(name: String, is_folder: bool) -> Artifact {
+    let (files, card, provenance, ignored, names) = (vec![], None, vec![], vec![], None);
+    Artifact { name, is_folder, files, card, provenance, ignored, names }
+}
+
+/// Puts a file of a folder where it belongs: card, provenance, or the listing.
+pub(crate) fn put(artifact: &mut Artifact, relative: String, file: Arc<dyn ReadAt>) {
+    let top = relative.split('/').next().unwrap_or_default();
+    if is_version_control(top) {
+        artifact.ignored.push(top.to_owned());
+    } else if relative == CARD {
+        artifact.card = Some(file);
+    } else if is_provenance(&relative) {
+        artifact.provenance.push((relative, file));
+    } else {
+        artifact.files.push((relative, file));
+    }
+}
+
+/// Is this path the URL of an object that is fetched? Those of files are paths.
+pub fn is_url(path: &Path) -> bool {
+    matches!(url(path), Ok(Some(_)) | Err(_))
+}
+
+/// The text of a URL that `remote` fetches.
+fn url(path: &Path) -> Result<Option<&str>, Error> {
+    let Some(text) = path.to_str().filter(|text| text.contains("://")) else { return Ok(None) };
+    #[cfg(feature = "object-store")]
+    if crate::remote::is_url(text) {
+        return Ok(Some(text));
+    }
+    let is_path = text.starts_with("file://") || path.exists();
+    if is_path {
+        return Ok(None);
+    }
+    Err(Error::refused(path, "is a URL that cannot be read", "use s3://, gs://, az://, https://, file:// or a path"))
+}
+
+/// The path in `file://PATH`.
+fn from_file_url(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let Some(rest) = path.to_str().and_then(|text| text.strip_prefix("file://")) else { return Ok(None) };
+    if !rest.starts_with('/') || rest.contains('%') {
+        return Err(Error::refused(path, "names another host, or holds escapes", "write file:///ABSOLUTE/PATH, or the path"));
+    }
+    Ok(Some(rest.into()))
+}
+
+/// A folder as it was when it was opened.
+struct Folder {
+    path: PathBuf,
+    walked: Walked,
+    /// Its files, unless there are too many to look at each again.
+    kept: Vec<Arc<OpenFile>>,
+}
+
+impl Names for Folder {
+    fn unchanged(&self) -> io::Result<()> {
+        let is_same = |(relative, stamp): &(String, Stamp)| {
+            let folder = self.path.join(relative);
+            let now = if relative.is_empty() { fs::metadata(folder)? } else { fs::symlink_metadata(folder)? };
+            Ok(Stamp::of(&now) == *stamp)
+        };
+        let same = self.walked.folders.iter().map(is_same).collect::<io::Result<Vec<bool>>>()?;
+        if same.contains(&false) {
+            // Something was added, removed or renamed in one of them, which may be none of ours.
+            let now = walk(&self.path).map_err(io::Error::other)?;
+            let lists = [(&self.walked.files, &now.files, "removed"), (&now.files, &self.walked.files, "added")];
+            for (left, right, how) in lists {
+                if let Some(file) = left.iter().find(|file| right.binary_search(file).is_err()) {
+                    return Err(io::Error::other(format!(
+                        "{file} was {how} while the folder was read; wait until nothing writes there, then try again"
+                    )));
+                }
+            }
+        }
+        for file in &self.kept {
+            file.still_there().map_err(|error| io::Error::other(format!("{}: {error}", file.path().display())))?;
+        }
+        Ok(())
+    }
 }
 
 /// The last part of a path, also of `.`.
@@ -134,36 +149,66 @@ fn base_name(path: &Path) -> Result<String, Error> {
     Ok(name.to_owned())
 }
 
-/// Relative paths of all files below `folder`, but for version control at its top.
-fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>, ignored: &mut Vec<String>) -> Result<(), Error> {
+/// What is in a folder.
+struct Walked {
+    /// Relative paths, sorted.
+    files: Vec<String>,
+    /// Relative paths of the folders, the first one empty for the folder itself.
+    folders: Vec<(String, Stamp)>,
+    /// Version control at its top.
+    ignored: Vec<String>,
+}
+
+/// Lists a folder and everything below, but for version control at its top.
+fn walk(folder: &Path) -> Result<Walked, Error> {
+    let mut walked = Walked { files: vec![], folders: vec![], ignored: vec![] };
+    let mut waiting = vec![String::new()];
+    while let Some(relative) = waiting.pop() {
+        list(folder, relative, &mut walked, &mut waiting)?;
+    }
+    walked.files.sort_unstable();
+    walked.ignored.sort_unstable();
+    Ok(walked)
+}
+
+/// Lists one folder without those in it, which then wait.
+fn list(top: &Path, relative: String, walked: &mut Walked, waiting: &mut Vec<String>) -> Result<(), Error> {
     let help = "check that the folder can be read";
-    for entry in fs::read_dir(folder).map_err(Error::io(folder, help))? {
-        let entry = entry.map_err(Error::io(folder, help))?;
-        let at = entry.path();
+    let folder = top.join(&relative);
+    // The stamp comes first, so that whatever is added after it shows.
+    let named = || if relative.is_empty() { fs::metadata(&folder) } else { fs::symlink_metadata(&folder) };
+    let (metadata, stamp) = settled(named).map_err(Error::io(&folder, help))?;
+    if !metadata.is_dir() {
+        return Err(Error::refused(&folder, "is no longer a folder", "wait until nothing writes there, then try again"));
+    }
+    for entry in fs::read_dir(&folder).map_err(Error::io(&folder, help))? {
+        let entry = entry.map_err(Error::io(&folder, help))?;
         let Ok(name) = entry.file_name().into_string() else {
-            return Err(Error::refused(&at, "has a name that is not UTF-8", "rename it"));
+            return Err(Error::refused(&entry.path(), "has a name that is not UTF-8", "rename it"));
         };
-        let relative = format!("{prefix}{name}");
+        let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
         if is_version_control(&relative) {
-            ignored.push(relative);
+            walked.ignored.push(relative);
             continue;
         }
-        check_path(&relative).map_err(|error| Error::refused(&at, error.problem(), "rename it"))?;
-        let kind = entry.file_type().map_err(Error::io(&at, help))?;
+        check_path(&relative).map_err(|error| Error::refused(&entry.path(), error.problem(), "rename it"))?;
+        let kind = entry.file_type().map_err(|error| Error::io(&entry.path(), help)(error))?;
         if kind.is_symlink() {
             return Err(Error::refused(
-                &at,
+                &entry.path(),
                 "is a symbolic link, and what it leads to can change without the folder changing",
                 "replace links by files, for instance with `cp -rL FOLDER COPY`",
             ));
         } else if kind.is_dir() {
-            walk(&at, &format!("{relative}/"), paths, ignored)?;
+            waiting.push(relative);
         } else if kind.is_file() {
-            paths.push(relative);
+            walked.files.push(relative);
         } else {
-            return Err(Error::refused(&at, "is neither file nor folder", "remove it, or sign the files one by one"));
+            let help = "remove it, or sign the files one by one";
+            return Err(Error::refused(&entry.path(), "is neither file nor folder", help));
         }
     }
+    walked.folders.push((relative, stamp));
     Ok(())
 }
 
@@ -172,13 +217,27 @@ fn walk(folder: &Path, prefix: &str, paths: &mut Vec<String>, ignored: &mut Vec<
 /// # Errors
 /// [`Error::Io`], or [`Error::Refused`] above the limit.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
-    let file = regular(path)?;
+    if let Some(url) = url(path)? {
+        #[cfg(feature = "object-store")]
+        return crate::remote::read(url, limit);
+    }
+    let local = from_file_url(path)?;
+    let file = regular(local.as_deref().unwrap_or(path))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path, "check that it is a file"))?;
     if bytes.len() as u64 > limit {
         return Err(Error::refused(path, format!("is above {limit} bytes"), "is this the right file?"));
     }
     Ok(bytes)
+}
+
+/// Is there something at this path or URL?
+pub fn exists(path: &Path) -> bool {
+    #[cfg(feature = "object-store")]
+    if let Ok(Some(url)) = url(path) {
+        return crate::remote::exists(url);
+    }
+    path.exists()
 }
 
 /// As [`read`], and the bytes must be UTF-8.

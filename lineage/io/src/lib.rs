@@ -5,10 +5,15 @@
 
 #[cfg(feature = "c2pa")]
 pub mod c2pa;
+#[cfg(feature = "sqlite")]
+pub mod cache;
 pub mod certificate;
 mod error;
 pub mod files;
 pub mod keys;
 pub mod log;
+pub mod open_file;
+#[cfg(feature = "object-store")]
+pub mod remote;
 
 pub use error::Error;

@@ -3,7 +3,7 @@
 //! Preimage, hashed with BLAKE3 in key-derivation mode under [`CONTEXT`]: for each tensor, sorted by the bytes of its
 //! name, `LP(name) LP(dtype) LE64(rank) LE64(dimension)… BLAKE3(bytes)`, where `LP(x)` is `LE64(length of x)` then `x`.
 
-use countermark_formats::{Checkpoint, ReadAt};
+use countermark_formats::{Checkpoint, ReadAt, TensorInfo};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -39,14 +39,16 @@ pub fn tensors(
     model
         .tensors()
         .par_iter()
-        .map(|tensor| {
-            let info = &tensor.info;
-            let bytes = Window { shard: shards[tensor.shard], start: info.range.start, end: info.range.end };
-            let blake3 = super::blob::hash_with(&bytes, progress).map_err(Error::io(&info.name))?;
-            let dtype = info.dtype.as_str().to_owned();
-            Ok(Tensor { name: info.name.clone(), dtype, shape: info.shape.clone(), blake3 })
-        })
+        .map(|entry| tensor(&entry.info, shards[entry.shard], progress))
         .collect()
+}
+
+/// Digest of one tensor of `shard`.
+pub(super) fn tensor(info: &TensorInfo, shard: &dyn ReadAt, progress: &(dyn Fn(u64) + Sync)) -> Result<Tensor, Error> {
+    let bytes = Window { shard, start: info.range.start, end: info.range.end };
+    let blake3 = super::blob::hash_with(&bytes, progress).map_err(Error::io(&info.name))?;
+    let dtype = info.dtype.as_str().to_owned();
+    Ok(Tensor { name: info.name.clone(), dtype, shape: info.shape.clone(), blake3 })
 }
 
 /// The tensors root over `tensors`, which must be sorted by name.

@@ -33,6 +33,17 @@ impl Hash {
         Some(Hash(bytes))
     }
 
+    /// The text form as ASCII. A listing of a hundred thousand files has as many, so this does without formatting.
+    fn digits(&self) -> [u8; 64] {
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+
     /// The first eight digits, for people.
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
@@ -49,7 +60,7 @@ fn nibble(digit: u8) -> Option<u8> {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

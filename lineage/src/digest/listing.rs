@@ -9,6 +9,8 @@
 //! The **root** of a folder is the BLAKE3 of this text; the root of a single file is the plain BLAKE3 of the file, so
 //! that `b3sum` agrees.
 
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
 
 use super::Hash;
@@ -64,8 +66,12 @@ impl Listing {
 
     /// The text that is hashed, and that a folder's C2PA manifest binds.
     pub fn to_text(&self) -> String {
-        let lines = self.0.iter().map(|file| format!("{} {} {}\n", file.blake3, file.size, file.path));
-        std::iter::once(HEADER.to_owned()).chain(lines).collect()
+        let mut text = String::with_capacity(HEADER.len() + self.0.iter().map(|file| file.path.len() + 88).sum::<usize>());
+        text.push_str(HEADER);
+        for file in &self.0 {
+            let _ = writeln!(text, "{} {} {}", file.blake3, file.size, file.path);
+        }
+        text
     }
 
     /// BLAKE3 of [`Listing::to_text`]: the root of a folder.
@@ -108,6 +114,10 @@ pub fn check_path(path: &str) -> Result<(), Error> {
 
 /// Two names that differ in case only are one file on some machines.
 fn refuse_case_twins(files: &[File]) -> Result<(), Error> {
+    let has_cases = |file: &File| file.path.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    if !files.iter().any(has_cases) {
+        return Ok(()); // The paths are different, and folding leaves each as it is.
+    }
     let mut folded: Vec<(String, &str)> = files.iter().map(|file| (file.path.to_lowercase(), &*file.path)).collect();
     folded.sort();
     match folded.windows(2).find(|pair| pair[0].0 == pair[1].0) {

@@ -5,6 +5,8 @@ pub mod blob;
 pub mod checkpoint;
 mod hash;
 pub mod listing;
+pub mod parts;
+mod subtree;
 pub mod tree;
 
 pub use hash::Hash;

@@ -5,54 +5,57 @@ use std::collections::BTreeMap;
 use countermark_formats::ReadAt;
 
 use super::{Request, Rows};
+use crate::Error;
 use crate::bundle::Record;
-use crate::digest::artifact::{Artifact, CARD};
+use crate::digest::artifact::{Artifact, CARD, Cache, Sha256, Wants};
+use crate::digest::blob;
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
 use crate::graph::Kind;
 use crate::graph::statement::Statement;
 use crate::verdict::State;
 
-/// Compares the bytes at hand with the signed listing, and names what differs. Answers whether the tensors are worth a
-/// look: nothing is hashed that has a name or a size which was not signed.
+/// Compares the bytes at hand with the signed listing and tensors, in one read, and names what differs. Nothing is hashed
+/// when there is a file whose name or size was not signed.
 pub(super) fn files(
     request: &Request<'_>,
     statement: &Statement,
+    cache: Option<&dyn Cache>,
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
-) -> bool {
+) {
     let (artifact, predicate) = (request.artifact, &statement.predicate);
     if artifact.is_folder != predicate.folder {
-        rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
-        return false;
+        return rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
     }
     let sizes = artifact.files.iter().map(|(path, source)| (path.clone(), source.len())).collect();
     let signed_sizes = predicate.listing.files().iter().map(|file| (file.path.clone(), file.size)).collect();
     let found = differences(&signed_sizes, &sizes, artifact.is_folder);
     if !found.is_empty() {
-        rows.add("files", State::Invalid, found);
-        return false;
+        return rows.add("files", State::Invalid, found);
     }
-    let measured = match artifact.measure(progress) {
-        Ok(measured) => measured,
-        Err(error) => {
-            rows.add("files", State::Invalid, error.problem());
-            return false;
-        }
+    let wants = Wants { sha256: Sha256::Manifest, tensors: predicate.tensors.is_some(), cache };
+    let reading = match artifact.read_once(&wants, progress) {
+        Ok(reading) => reading,
+        Err(error) => return rows.add("files", State::Invalid, error.problem()),
     };
+    let measured = reading.measured;
     let hashes = |listing: &Listing| listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect();
     let found = differences(&hashes(&predicate.listing), &hashes(&measured.listing), artifact.is_folder);
     if !found.is_empty() {
         rows.add("files", State::Invalid, found);
-        return true;
+        return tensors(reading.tensors, statement, rows);
     }
     if statement.sha256() != measured.manifest_asset {
-        rows.add("files", State::Invalid, "the signed SHA-256 is not that of the bytes, though their BLAKE3 is");
-        return false;
+        let problem = "the signed SHA-256 is not that of the bytes, though their BLAKE3 is";
+        return rows.add("files", State::Invalid, problem);
     }
-    let count = artifact.files.len();
-    let plural = if count == 1 { "file" } else { "files" };
-    let mut detail = format!("{count} {plural} re-hashed, root {}", measured.root.short());
+    let hashed = artifact.files.len() - reading.recalled;
+    let plural = if hashed == 1 { "file" } else { "files" };
+    let mut detail = format!("{hashed} {plural} re-hashed, root {}", measured.root.short());
+    if reading.recalled > 0 {
+        detail += &format!("; {} digests came from the cache, not from the bytes", reading.recalled);
+    }
     if artifact.name != statement.name() {
         detail += &format!("; signed under the name {}", statement.name());
     }
@@ -67,7 +70,80 @@ pub(super) fn files(
         detail += &format!("; {CARD} was changed, added or removed since, which the root does not cover");
     }
     rows.add("files", State::Verified, detail);
-    true
+    tensors(reading.tensors, statement, rows);
+}
+
+/// Compares one file of a folder with the signed listing. No row says anything of the others.
+pub(super) fn one_file(
+    artifact: &Artifact,
+    statement: &Statement,
+    path: &str,
+    cache: Option<&dyn Cache>,
+    progress: &(dyn Fn(u64) + Sync),
+    rows: &mut Rows,
+) {
+    let row = format!("file {path}");
+    let signed = statement.predicate.listing.files();
+    if !artifact.is_folder || !statement.predicate.folder {
+        let problem = "a part of a folder was asked for, and a single file was signed or is here";
+        return rows.add(&row, State::Invalid, problem);
+    }
+    if path == CARD {
+        let problem = "the card does not belong to the listing; ask for the whole folder, or for another file";
+        return rows.add(&row, State::Unknown, problem);
+    }
+    let Some(file) = signed.iter().find(|file| file.path == path) else {
+        return rows.add(&row, State::Invalid, "was not signed");
+    };
+    let Some((_, source)) = artifact.files.iter().find(|(here, _)| here == path) else {
+        return rows.add(&row, State::Invalid, "is missing");
+    };
+    if source.len() != file.size {
+        return rows.add(&row, State::Invalid, "was changed: it has another size");
+    }
+    let of = signed.len();
+    if let Some(known) = cache.and_then(|cache| cache.recall(&**source)) {
+        let (state, detail) = if known.blake3 == file.blake3 {
+            (State::Verified, "its digest came from the cache, not from the bytes; the only one looked at")
+        } else {
+            (State::Invalid, "was changed")
+        };
+        return rows.add(&row, state, format!("{detail}, of {of} files"));
+    }
+    match blob::hash_with(&**source, progress) {
+        Ok(hash) if hash == file.blake3 => {
+            rows.add(&row, State::Verified, format!("re-hashed; the only one looked at, of {of} files"));
+        }
+        Ok(_) => rows.add(&row, State::Invalid, "was changed"),
+        Err(error) => rows.add(&row, State::Invalid, error.to_string()),
+    }
+}
+
+/// Compares one tensor with the signed list. Its place comes from a header that nobody checked; what is there must be the
+/// tensor that was signed under this name, with its dtype and shape.
+pub(super) fn one_tensor(
+    artifact: &Artifact,
+    statement: &Statement,
+    name: &str,
+    progress: &(dyn Fn(u64) + Sync),
+    rows: &mut Rows,
+) {
+    let row = format!("tensor {name}");
+    let Some(signed) = &statement.predicate.tensors else {
+        return rows.add(&row, State::Invalid, "no tensors were signed");
+    };
+    let Ok(index) = signed.list.binary_search_by(|tensor| (*tensor.name).cmp(name)) else {
+        return rows.add(&row, State::Invalid, "was not signed");
+    };
+    match artifact.tensor(name, progress) {
+        Ok(Some(tensor)) if tensor == signed.list[index] => {
+            let of = signed.list.len();
+            rows.add(&row, State::Verified, format!("re-hashed; the only one looked at, of {of} tensors"));
+        }
+        Ok(Some(_)) => rows.add(&row, State::Invalid, "was changed"),
+        Ok(None) => rows.add(&row, State::Invalid, "is missing"),
+        Err(error) => rows.add(&row, State::Invalid, error.problem()),
+    }
 }
 
 /// Which files of a folder are missing, changed or not signed, as text; the name of a single file does not matter.
@@ -124,10 +200,10 @@ pub(super) fn provenance_files(request: &Request<'_>, record: &Record, rows: &mu
     }
 }
 
-/// Recomputes the tensor digests that the statement quotes, and names the tensors that differ.
-pub(super) fn tensors(artifact: &Artifact, statement: &Statement, rows: &mut Rows) {
+/// Compares the tensors here with those that the statement quotes, and names the ones that differ.
+fn tensors(here: Result<Option<Vec<Tensor>>, Error>, statement: &Statement, rows: &mut Rows) {
     let Some(signed) = &statement.predicate.tensors else { return };
-    let here = match artifact.tensors(&|_| ()) {
+    let here = match here {
         Ok(Some(here)) => here,
         Ok(None) => return rows.add("tensors", State::Invalid, "no safetensors or GGUF file is here"),
         Err(error) => return rows.add("tensors", State::Invalid, error.problem()),

@@ -1,6 +1,5 @@
 //! Damage to framing, claim, assertions, binding and our own assertions, against what `expected_base` says.
 
-use std::io::Cursor;
 
 use countermark_io::c2pa::{Signer, create};
 use countermark_io::certificate::issue;
@@ -21,7 +20,7 @@ use crate::{BASE, Case, LISTING, WORLD, case, now, release};
 pub fn cases() -> Vec<Case> {
     let base = &*WORLD.base;
     let manifest = manifests_of(base).remove(0);
-    let foreign = create(release("x", &mut Cursor::new(BASE), 1), &stranger()).unwrap();
+    let foreign = create(release("x", BASE, 1), &stranger()).unwrap();
     let appended = [manifests_of(base), manifests_of(&foreign)].concat();
     let unreferenced = [manifests_of(&WORLD.folder), manifests_of(base)].concat();
     let padded = Forge { unprotected: vec![(text("pad"), bytes([0; 40]))], ..Forge::base() };

@@ -41,10 +41,9 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (root, leaf) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
     let chain = issue(&root, &leaf.verifying_key(), "Ada", now() - 60).unwrap();
     let signer = Signer::new(leaf.clone(), &chain).unwrap();
-    let base = create(release("base.safetensors", &mut Cursor::new(BASE), 1), &signer).unwrap();
+    let base = create(release("base.safetensors", BASE, 1), &signer).unwrap();
     let child = sign_child(&base, BASE, &signer).unwrap();
-    let listed = &mut Cursor::new(LISTING);
-    let folder = Release { listing: Some(LISTING), kind: Kind::Dataset, ..release("folder", listed, 7) };
+    let folder = Release { listing: Some(LISTING), kind: Kind::Dataset, ..release("folder", LISTING.as_bytes(), 7) };
     let folder = create(folder, &signer).unwrap();
     World { root, leaf, chain: chain.to_der().unwrap(), root_pem: chain.root_pem, signer, base, child, folder }
 });
@@ -53,15 +52,15 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
 }
 
-fn release<'a>(name: &'a str, asset: &'a mut Cursor<impl AsRef<[u8]> + Send>, seed: u8) -> Release<'a> {
+fn release<'a>(name: &'a str, asset: &[u8], seed: u8) -> Release<'a> {
     let (statement, root) = ([seed; 32], [seed + 1; 32]);
     let marks = if seed == 1 { &[[99; 32]][..] } else { &[] };
-    Release { name, kind: Kind::Model, generated: false, asset, statement, root, marks, listing: None, parents: vec![] }
+    let (kind, generated, asset_sha256) = (Kind::Model, false, Sha256::digest(asset).into());
+    Release { name, kind, generated, asset_sha256, statement, root, marks, listing: None, parents: vec![] }
 }
 
 /// The child of `base`, and of a dataset without a manifest.
 fn sign_child(base: &[u8], base_asset: &[u8], signer: &Signer) -> Result<Vec<u8>, C2paError> {
-    let mut asset = Cursor::new(CHILD);
     let mut base_asset = Cursor::new(base_asset);
     let parents = vec![
         Parent {
@@ -81,7 +80,7 @@ fn sign_child(base: &[u8], base_asset: &[u8], signer: &Signer) -> Result<Vec<u8>
             manifest: None,
         },
     ];
-    create(Release { parents, ..release("child.safetensors", &mut asset, 3) }, signer)
+    create(Release { parents, ..release("child.safetensors", CHILD, 3) }, signer)
 }
 
 const CHILD_PARENTS: &[ExpectedParent] =
@@ -147,7 +146,7 @@ fn fresh_stores_verify_here_and_in_the_crate() {
 #[test]
 fn three_generations_and_a_merge() {
     let world = &*WORLD;
-    let (mut asset, mut child, mut base) = (Cursor::new("grandchild"), Cursor::new(CHILD), Cursor::new(BASE));
+    let (mut child, mut base) = (Cursor::new(CHILD), Cursor::new(BASE));
     let parent = |name, seed: u8, store, asset| Parent {
         relation: Relation::MergedFrom,
         name,
@@ -157,7 +156,7 @@ fn three_generations_and_a_merge() {
         manifest: Some(ParentManifest { store, asset }),
     };
     let parents = vec![parent("child", 3, &world.child, &mut child), parent("base", 1, &world.base, &mut base)];
-    let release = Release { parents, ..release("grandchild", &mut asset, 11) };
+    let release = Release { parents, ..release("grandchild", b"grandchild", 11) };
     let store = create(release, &world.signer).unwrap();
     let parents = [3, 1].map(|seed| ExpectedParent { statement: [seed; 32], root: [seed + 1; 32] });
     let asset_sha256 = Sha256::digest("grandchild").into();
@@ -329,5 +328,5 @@ fn signing_refuses_bad_inputs() {
     assert!(matches!(Signer::new(SigningKey::from_bytes(&[9; 32]), &chain), Err(C2paError::Key)));
     let expired = issue(&world.root, &world.leaf.verifying_key(), "Ada", now() - 400 * 86_400).unwrap();
     let signer = Signer::new(world.leaf.clone(), &expired).unwrap();
-    assert!(create(release("x", &mut Cursor::new(BASE), 1), &signer).is_err());
+    assert!(create(release("x", BASE, 1), &signer).is_err());
 }

@@ -1,6 +1,5 @@
 //! Damage to ingredients and the manifests that they quote, against what `expected_child` says.
 
-use std::io::Cursor;
 
 use countermark_io::c2pa::create;
 use countermark_lineage::cbor::{Value, text};
@@ -51,7 +50,7 @@ fn results(success: &str, failure: Option<&str>) -> Value {
 }
 
 fn of_stranger() -> Vec<u8> {
-    let base = create(release("base", &mut Cursor::new(BASE), 1), &stranger()).unwrap();
+    let base = create(release("base", BASE, 1), &stranger()).unwrap();
     sign_child(&base, BASE, &WORLD.signer).unwrap()
 }
 
