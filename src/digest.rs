@@ -69,7 +69,8 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
 fn tensors_of(path: &Path, artifact: &Artifact, progress: &impl Progress) -> Result<Tensors, Error> {
     progress.begin("hash tensors", artifact.total_size());
     let list = artifact.tensors(&|bytes| progress.advance(bytes))?.ok_or_else(|| {
-        let help = "tensors are read from .safetensors and .gguf files; leave --tensors out for anything else";
+        let help = "tensors are read from safetensors, GGUF, ONNX, PyTorch (zip, .distcp) and NumPy files; convert an \
+                    older PyTorch pickle to safetensors where you trust it, and leave --tensors out for anything else";
         countermark_io::Error::refused(path, "holds no weights that can be read", help)
     })?;
     Ok(Tensors { root: checkpoint::root(&list), list })

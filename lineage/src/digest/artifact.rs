@@ -5,7 +5,7 @@ use std::sync::Arc;
 use countermark_formats::{Checkpoint, ReadAt};
 use rayon::prelude::*;
 
-use super::checkpoint::{self, Tensor};
+use super::checkpoint::Tensor;
 use super::listing::{File, Listing};
 use super::{Hash, blob};
 use crate::Error;
@@ -100,14 +100,12 @@ impl Artifact {
         Ok(Some(model))
     }
 
-    /// Digests of all tensors, or `None` when there are no weights.
+    /// Digests of all tensors of whatever format, or `None` when there are no weights that can be read.
     ///
     /// # Errors
-    /// As [`Artifact::checkpoint`], and [`Error::Io`].
+    /// [`Error::Input`] when a file is malformed, or an index does not fit its shards; [`Error::Io`].
     pub fn tensors(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Option<Vec<Tensor>>, Error> {
-        let Some(model) = self.checkpoint()? else { return Ok(None) };
-        let shards: Vec<&dyn ReadAt> = self.shards().map(|(_, source)| &**source).collect();
-        checkpoint::tensors(&model, &shards, progress).map(Some)
+        super::tensors::open(self)?.map(|model| super::tensors::digests(&model, progress)).transpose()
     }
 
     /// A folder with both formats holds one model twice: the safetensors files speak for it.

@@ -5,6 +5,7 @@ pub mod blob;
 pub mod checkpoint;
 mod hash;
 pub mod listing;
+pub mod tensors;
 pub mod tree;
 
 pub use hash::Hash;

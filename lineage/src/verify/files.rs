@@ -129,7 +129,7 @@ pub(super) fn tensors(artifact: &Artifact, statement: &Statement, rows: &mut Row
     let Some(signed) = &statement.predicate.tensors else { return };
     let here = match artifact.tensors(&|_| ()) {
         Ok(Some(here)) => here,
-        Ok(None) => return rows.add("tensors", State::Invalid, "no safetensors or GGUF file is here"),
+        Ok(None) => return rows.add("tensors", State::Invalid, "no weights that can be read are here"),
         Err(error) => return rows.add("tensors", State::Invalid, error.problem()),
     };
     if here == signed.list {
