@@ -3,9 +3,11 @@
 pub mod artifact;
 pub mod blob;
 pub mod checkpoint;
+pub mod chunks;
 mod hash;
 pub mod listing;
 pub mod tensors;
 pub mod tree;
+pub mod xet;
 
 pub use hash::Hash;
