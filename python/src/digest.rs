@@ -9,12 +9,12 @@ use crate::{document, interrupt};
 
 #[pyfunction]
 pub fn digest(py: Python<'_>, path: PathBuf, tensors: bool, sha256: bool) -> PyResult<String> {
-    let digest = interrupt::run(py, |watch| countermark::digest::digest(&path, Options { tensors, sha256 }, watch))?;
+    let digest = interrupt::run(py, |watch| countermark::digest::digest(&path, Options { tensors, sha256, ..Options::default() }, watch))?;
     document(&digest)
 }
 
 #[pyfunction]
 pub fn diff(py: Python<'_>, first: PathBuf, second: PathBuf) -> PyResult<String> {
-    let diff = interrupt::run(py, |watch| countermark::digest::diff(&first, &second, watch))?;
+    let diff = interrupt::run(py, |watch| countermark::diff::diff(&first, &second, Default::default(), watch))?;
     document(&diff)
 }

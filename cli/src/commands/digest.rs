@@ -1,4 +1,4 @@
-//! `digest` and `diff`.
+//! `digest`.
 
 use std::path::PathBuf;
 
@@ -23,8 +23,11 @@ pub struct Digest {
     /// Also SHA-256, of the file or of a folder's listing
     #[arg(long)]
     pub sha256: bool,
+    /// Also the hash by which model hubs know a file (Xet), of every file
+    #[arg(long)]
+    pub xet: bool,
     /// Print a folder's listing, whose BLAKE3 is the root
-    #[arg(long, conflicts_with_all = ["tensors", "sha256", "format"])]
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "xet", "format"])]
     pub listing: bool,
     /// Hash every byte again (this version keeps no cache, so it always does)
     #[arg(long)]
@@ -34,7 +37,7 @@ pub struct Digest {
 }
 
 pub fn run(args: Digest) -> Result<u8> {
-    let options = Options { tensors: args.tensors, sha256: args.sha256 };
+    let options = Options { tensors: args.tensors, sha256: args.sha256, xet: args.xet };
     let bar = Bar::new();
     let digest = digest::digest(&args.path, options, &bar)?;
     drop(bar);
@@ -49,6 +52,9 @@ pub fn run(args: Digest) -> Result<u8> {
     print::line(format_args!("{}  {}", digest.root, args.path.display()))?;
     if let Some(sha256) = &digest.sha256 {
         print::line(format_args!("sha256   {sha256}"))?;
+    }
+    for (hash, file) in digest.xet.iter().zip(&digest.files) {
+        print::line(format_args!("xet      {hash}  {}", file.path))?;
     }
     if let Some(card) = &digest.card {
         print::line(format_args!("card     {card}"))?;

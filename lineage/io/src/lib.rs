@@ -8,6 +8,8 @@ pub mod c2pa;
 pub mod certificate;
 mod error;
 pub mod files;
+#[cfg(feature = "object-store")]
+pub mod hub;
 pub mod keys;
 pub mod log;
 

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod chunks;
 mod hash;
 pub mod listing;
+pub mod slice;
 pub mod tensors;
 pub mod tree;
 pub mod xet;
