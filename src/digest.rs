@@ -1,15 +1,15 @@
-//! Hashes an artifact, and says in what two of them differ.
+//! Hashes an artifact.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use countermark_formats::ReadAt as _;
 use countermark_io::files;
-use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
-use countermark_lineage::digest::parts::{self, Document};
 use countermark_lineage::digest::Hash;
+use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
+use countermark_lineage::digest::parts::{self, Document};
+use countermark_lineage::digest::xet::{self, XetHash};
 use serde::Serialize;
 
 use crate::cache::Remembered;
@@ -29,6 +29,9 @@ pub struct Digest {
     /// SHA-256 of the file, or of a folder's listing, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Hash>,
+    /// The Xet hash of every file, in the order of `files`, when asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub xet: Vec<XetHash>,
     /// The tensors root and every tensor, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
@@ -61,6 +64,8 @@ pub struct Options {
     pub sha256: bool,
     /// Take digests of untouched files from the user's cache, and keep new ones there.
     pub cache: bool,
+    /// The Xet hash of every file.
+    pub xet: bool,
 }
 
 /// Hashes `path`.
@@ -74,10 +79,12 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
     let cache = Remembered::open(options.cache);
     let wants = Wants { sha256, tensors: options.tensors, cache: cache.as_cache() };
     let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
+    let xet = if options.xet { xet_of(&artifact, progress)? } else { vec![] };
     let warnings = cache.close();
     let tensors = if options.tensors {
         let list = reading.tensors?.ok_or_else(|| {
-            let help = "tensors are read from .safetensors and .gguf files; leave --tensors out for anything else";
+            let help = "tensors are read from safetensors, GGUF, ONNX, PyTorch (zip, .distcp) and NumPy files; convert an \
+                        older PyTorch pickle to safetensors where you trust it, and leave --tensors out for anything else";
             countermark_io::Error::refused(path, "holds no weights that can be read", help)
         })?;
         Some(Tensors { root: checkpoint::root(&list), list })
@@ -90,6 +97,7 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
         files: measured.listing.into(),
         card: measured.card,
         sha256: options.sha256.then_some(measured.manifest_asset),
+        xet,
         tensors,
         bytes_read: reading.bytes_read,
         recalled: reading.recalled,
@@ -130,81 +138,13 @@ pub fn merge(paths: &[PathBuf]) -> Result<(String, Hash), Error> {
 /// A document of parts may be so long: two million parts.
 const MAX_DOCUMENT: u64 = 256 << 20;
 
-/// In what two artifacts differ.
-#[derive(Clone, Debug, Serialize)]
-pub struct Diff {
-    /// True when both roots are equal.
-    pub identical: bool,
-    /// Files that only the first has.
-    pub only_in_first: Vec<String>,
-    /// Files that only the second has.
-    pub only_in_second: Vec<String>,
-    /// Files with other bytes.
-    pub changed: Vec<String>,
-    /// One row per tensor, when both are models.
-    pub tensors: Vec<TensorDiff>,
-}
-
-/// In what one tensor differs.
-#[derive(Clone, Debug, Serialize)]
-pub struct TensorDiff {
-    /// Its name.
-    pub name: String,
-    /// `identical`, `changed`, `added` or `removed`.
-    pub change: &'static str,
-    /// ‖second − first‖ / ‖first‖, when both are float tensors of one shape.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub drift: Option<f64>,
-}
-
-/// Compares two artifacts by file, and two models by tensor.
-///
-/// # Errors
-/// When a file cannot be read or a model file is malformed.
-pub fn diff(first: &Path, second: &Path, progress: &impl Progress) -> Result<Diff, Error> {
-    let (a, b) = (files::open(first)?, files::open(second)?);
-    progress.begin("hash", a.total_size() + b.total_size());
-    let advance = |bytes| progress.advance(bytes);
-    let (measured_a, measured_b) = (a.measure_with(&advance, false)?, b.measure_with(&advance, false)?);
-    let by_path = |files: &[File]| -> BTreeMap<String, Hash> {
-        files.iter().map(|file| (file.path.clone(), file.blake3)).collect()
+fn xet_of(artifact: &Artifact, progress: &impl Progress) -> Result<Vec<XetHash>, Error> {
+    progress.begin("xet hash", artifact.total_size());
+    let mut files: Vec<_> = artifact.files.iter().collect();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    let hash = |(path, source): &&(String, countermark_formats::Source)| {
+        let hash = xet::hash(&**source, &|bytes| progress.advance(bytes));
+        hash.map_err(|error| countermark_lineage::Error::io(path)(error).into())
     };
-    let (mut files_a, mut files_b) = (by_path(measured_a.listing.files()), by_path(measured_b.listing.files()));
-    if !a.is_folder && !b.is_folder {
-        // Two single files are compared whatever they are called.
-        files_a = files_a.into_values().map(|hash| (a.name.clone(), hash)).collect();
-        files_b = files_b.into_values().map(|hash| (a.name.clone(), hash)).collect();
-    }
-    let missing = |from: &BTreeMap<String, Hash>, of: &BTreeMap<String, Hash>| -> Vec<String> {
-        of.keys().filter(|path| !from.contains_key(*path)).cloned().collect()
-    };
-    let changed = files_a.iter().filter(|(path, hash)| files_b.get(*path).is_some_and(|other| other != *hash));
-    Ok(Diff {
-        identical: measured_a.root == measured_b.root,
-        only_in_first: missing(&files_b, &files_a),
-        only_in_second: missing(&files_a, &files_b),
-        changed: changed.map(|(path, _)| path.clone()).collect(),
-        tensors: diff_tensors(&a, &b, progress)?,
-    })
-}
-
-fn diff_tensors(a: &Artifact, b: &Artifact, progress: &impl Progress) -> Result<Vec<TensorDiff>, Error> {
-    progress.begin("compare tensors", a.total_size() + b.total_size());
-    let advance = |bytes| progress.advance(bytes);
-    let (Some(list_a), Some(list_b)) = (a.tensors(&advance)?, b.tensors(&advance)?) else { return Ok(vec![]) };
-    let (Some(model_a), Some(model_b)) = (a.checkpoint()?, b.checkpoint()?) else { return Ok(vec![]) };
-    let names: BTreeSet<&String> = list_a.iter().chain(&list_b).map(|tensor| &tensor.name).collect();
-    let find = |list: &[Tensor], name: &str| list.binary_search_by(|tensor| (*tensor.name).cmp(name)).ok();
-    names
-        .into_iter()
-        .map(|name| {
-            let (change, drift) = match (find(&list_a, name), find(&list_b, name)) {
-                (Some(i), Some(j)) if list_a[i] == list_b[j] => ("identical", None),
-                (Some(i), Some(j)) => ("changed", countermark_watermark::drift((&model_a, i), (&model_b, j))?),
-                (Some(_), None) => ("removed", None),
-                _ => ("added", None),
-            };
-            Ok(TensorDiff { name: name.clone(), change, drift })
-        })
-        .collect()
+    files.iter().map(hash).collect()
 }

@@ -84,6 +84,26 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file of another format breaks a rule.
+    #[error("{format}, byte {offset}: {reason}; fetch the file again, or export it again with current tools")]
+    Malformed {
+        /// Which format.
+        format: &'static str,
+        /// Where, as near as is known.
+        offset: u64,
+        /// Which rule.
+        reason: String,
+    },
+
+    /// The index of a sharded checkpoint does not fit its shards.
+    #[error("{path}: {reason}; fetch the checkpoint again, index and shards together")]
+    Index {
+        /// Path of the index.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+
     /// A pickled checkpoint, which runs code when it is read.
     #[error(
         "this is a PyTorch pickle, which runs whatever code it holds when it is loaded: convert it to safetensors \

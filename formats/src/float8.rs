@@ -21,7 +21,7 @@ pub(crate) fn range(dtype: Dtype) -> Option<CodeRange> {
 }
 
 /// The float that a byte stands for.
-fn value(dtype: Dtype, byte: u8) -> f32 {
+pub(crate) fn value(dtype: Dtype, byte: u8) -> f32 {
     if dtype == Dtype::F8E5m2 {
         return f16::from_bits(u16::from(byte) << 8).to_f32();
     }

@@ -9,6 +9,9 @@
 //! applied: ggml's blocks, GPTQ, AWQ, int8 and 8-bit floats. An [`Edit`] changes elements or codes in place, never a
 //! scale, so that a copy of a file can be rewritten tensor by tensor at the same offsets.
 //!
+//! [`Tensors`] is the plainer list for digests and comparisons: names, dtypes, shapes and bytes of all these and of ONNX,
+//! PyTorch's zip files and distributed checkpoints, and NumPy. A pickle is never read.
+//!
 //! ```
 //! use countermark_formats::{Checkpoint, Dtype, Grid, safetensors};
 //!
@@ -34,19 +37,29 @@ mod awq;
 mod blocks;
 mod checkpoint;
 mod codes;
+mod distributed;
 mod dtype;
 mod edit;
 mod error;
 mod float8;
 pub mod gguf;
 mod gptq;
+mod index;
+mod inflate;
 mod matrix;
+mod numbers;
+mod numpy;
+mod onnx;
+mod protobuf;
 mod read_at;
 mod roles;
 mod rows;
 pub mod safetensors;
 mod scaled;
 mod tensor_info;
+mod tensors;
+mod torch;
+mod zip;
 
 pub use checkpoint::{Checkpoint, Tensor};
 pub use codes::CodeBlock;
@@ -54,6 +67,8 @@ pub use dtype::Dtype;
 pub use edit::Edit;
 pub use error::{Error, Result};
 pub use matrix::{Grid, Matrix};
-pub use read_at::ReadAt;
+pub use numbers::Numbers;
+pub use read_at::{ReadAt, Source};
 pub use rows::Rows;
 pub use tensor_info::TensorInfo;
+pub use tensors::{StoredTensor, Tensors};

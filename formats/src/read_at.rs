@@ -43,6 +43,9 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
+/// A source that several readers share.
+pub type Source = Arc<dyn ReadAt>;
+
 impl ReadAt for [u8] {
     fn len(&self) -> u64 {
         self.len() as u64

@@ -4,6 +4,7 @@
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
 mod files;
+pub mod slice;
 
 use std::collections::BTreeMap;
 

@@ -16,6 +16,6 @@ pub fn digest(py: Python<'_>, path: PathBuf, tensors: bool, sha256: bool) -> PyR
 
 #[pyfunction]
 pub fn diff(py: Python<'_>, first: PathBuf, second: PathBuf) -> PyResult<String> {
-    let diff = interrupt::run(py, |watch| countermark::digest::diff(&first, &second, watch))?;
+    let diff = interrupt::run(py, |watch| countermark::diff::diff(&first, &second, Default::default(), watch))?;
     document(&diff)
 }

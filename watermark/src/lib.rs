@@ -42,7 +42,6 @@ pub mod derivation;
 mod detect;
 mod difference;
 mod disclosure;
-mod drift;
 mod element;
 mod embed;
 mod error;
@@ -65,7 +64,6 @@ pub use commitment::{Algorithm, Commitment, Gauge, Opened, Rung, Transcript};
 pub use compute::Compute;
 pub use detect::{Base, DetectReport, RecordReport, Verdict, detect, detect_on, detect_work, search};
 pub use disclosure::Disclosure;
-pub use drift::drift;
 pub use embed::{EmbedOptions, EmbedReport, embed, embed_work};
 pub use error::{Error, Result};
 pub use gauge::{

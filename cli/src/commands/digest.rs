@@ -12,8 +12,7 @@ use crate::print::{self, Result};
 
 /// Hash a file or a folder: the root first, then what was asked for
 #[derive(Args)]
-#[command(
-    after_help = "\
+#[command(after_help = "\
 Examples:
   countermark digest model --tensors
   countermark digest huge.bin --part 0:68719476736 > 0.json             on one machine
@@ -21,8 +20,7 @@ Examples:
   countermark digest --merge 0.json 1.json
 
 The root of a single file is its plain BLAKE3, so b3sum agrees. Parts are multiples of one power of two of at least 1024
-bytes; the last one may be shorter."
-)]
+bytes; the last one may be shorter.")]
 pub struct Digest {
     /// A file or a folder
     #[arg(required_unless_present = "merge")]
@@ -33,8 +31,11 @@ pub struct Digest {
     /// Also SHA-256, of the file or of a folder's listing
     #[arg(long)]
     pub sha256: bool,
+    /// Also the hash by which model hubs know a file (Xet), of every file
+    #[arg(long)]
+    pub xet: bool,
     /// Print a folder's listing, whose BLAKE3 is the root
-    #[arg(long, conflicts_with_all = ["tensors", "sha256", "format"])]
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "xet", "format"])]
     pub listing: bool,
     /// Hash only this part of a file and print it as JSON, for --merge
     #[arg(long, value_name = "OFFSET:LENGTH", value_parser = part, conflicts_with_all = ["tensors", "sha256", "listing"])]
@@ -64,7 +65,7 @@ pub fn run(args: Digest) -> Result<u8> {
         print::json(&document)?;
         return Ok(0);
     }
-    let options = Options { tensors: args.tensors, sha256: args.sha256, cache: !args.no_cache };
+    let options = Options { tensors: args.tensors, sha256: args.sha256, xet: args.xet, cache: !args.no_cache };
     let digest = digest::digest(path, options, &bar)?;
     drop(bar);
     print::warnings(&digest.warnings);
@@ -79,6 +80,9 @@ pub fn run(args: Digest) -> Result<u8> {
     print::line(format_args!("{}  {}", digest.root, path.display()))?;
     if let Some(sha256) = &digest.sha256 {
         print::line(format_args!("sha256   {sha256}"))?;
+    }
+    for (hash, file) in digest.xet.iter().zip(&digest.files) {
+        print::line(format_args!("xet      {hash}  {}", file.path))?;
     }
     if let Some(card) = &digest.card {
         print::line(format_args!("card     {card}"))?;

@@ -8,6 +8,7 @@ use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
 use crate::args::Format;
+use crate::commands::slice::{self, CheckSlice, ProveSlice};
 use crate::print::{self, Result};
 
 /// Look at the lineage in a bundle
@@ -18,6 +19,10 @@ pub enum Lineage {
     /// Draw the lineage
     #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
     Graph(LineageGraph),
+    /// Prove that some bytes, or one tensor, belong to a file
+    ProveSlice(ProveSlice),
+    /// Check such a proof, without the file
+    CheckSlice(CheckSlice),
 }
 
 #[derive(Args)]
@@ -44,6 +49,8 @@ pub enum Picture {
 
 pub fn run(args: Lineage) -> Result<u8> {
     match args {
+        Lineage::ProveSlice(args) => return slice::prove(args),
+        Lineage::CheckSlice(args) => return slice::check(args),
         Lineage::Show(args) => {
             let graph = open(&args.bundle)?;
             if args.format == Format::Json {

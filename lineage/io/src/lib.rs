@@ -10,6 +10,8 @@ pub mod cache;
 pub mod certificate;
 mod error;
 pub mod files;
+#[cfg(feature = "object-store")]
+pub mod hub;
 pub mod keys;
 pub mod log;
 pub mod open_file;

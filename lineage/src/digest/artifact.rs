@@ -7,8 +7,9 @@ use std::sync::Arc;
 use countermark_formats::{Checkpoint, ReadAt};
 use rayon::prelude::*;
 
-use super::checkpoint::{self, Tensor};
+use super::checkpoint::Tensor;
 use super::listing::{File, Listing};
+use super::tensors::{self, Places};
 use super::{Hash, blob};
 use crate::Error;
 
@@ -142,27 +143,26 @@ impl Artifact {
     /// # Errors
     /// [`Error::Io`] when a file cannot be read or changed while it was, [`Error::Input`] when a path is unusable.
     pub fn read_once(&self, wants: &Wants<'_>, progress: &(dyn Fn(u64) + Sync)) -> Result<Reading, Error> {
-        let model = if wants.tensors { self.checkpoint() } else { Ok(None) };
-        let shards = match &model {
-            Ok(Some(model)) => self.shard_tensors(model),
-            _ => BTreeMap::new(),
+        let model = if wants.tensors { tensors::open(self) } else { Ok(None) };
+        let places = match &model {
+            Ok(Some(model)) => Places::of(model),
+            _ => Places::default(),
         };
         let sha256 = wants.sha256 == Sha256::Every || (wants.sha256 == Sha256::Manifest && !self.is_folder);
         let read = |(index, (path, source)): (usize, &(String, Arc<dyn ReadAt>))| -> Result<Read, Error> {
-            let tensors = shards.get(&index).map_or(&[][..], Vec::as_slice);
+            let ranges = places.of_file(index);
             let recalled = wants.cache.and_then(|cache| cache.recall(&**source));
-            if let Some(known) = recalled.and_then(|known| known.answer(sha256, tensors)) {
+            if let Some(known) = recalled.and_then(|known| known.answer(sha256, ranges)) {
                 progress(known.size);
                 return Ok(Read { path: path.clone(), known, bytes: 0 });
             }
-            let ranges: Vec<_> = tensors.iter().map(|tensor| tensor.range.clone()).collect();
-            let wanted = blob::Wants { sha256, ranges: &ranges };
+            let wanted = blob::Wants { sha256, ranges };
             let digests = blob::digests(&**source, wanted, progress).map_err(Error::io(path))?;
             let known = Known {
                 size: digests.size,
                 blake3: digests.blake3,
                 sha256: digests.sha256,
-                ranges: ranges.into_iter().zip(digests.ranges).map(|(range, hash)| (range.start, range.end, hash)).collect(),
+                ranges: ranges.iter().zip(digests.ranges).map(|(range, hash)| (range.start, range.end, hash)).collect(),
             };
             if let Some(cache) = wants.cache {
                 cache.remember(&**source, &known);
@@ -174,7 +174,8 @@ impl Artifact {
         if let Some(names) = &self.names {
             names.unchanged().map_err(Error::io(&self.name))?;
         }
-        let tensors = model.map(|model| model.map(|model| named(&model, &shards, &files)));
+        let found = |file: usize| &*files[file].known.ranges;
+        let tensors = model.and_then(|model| model.map(|model| places.digests(&model, found)).transpose());
         let bytes_read = files.iter().map(|read| read.bytes).sum();
         let recalled = files.iter().filter(|read| read.bytes == 0 && read.known.size > 0).count();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -193,20 +194,6 @@ impl Artifact {
         Ok(Reading { measured, sha256, tensors, bytes_read, recalled })
     }
 
-    /// The tensors of each file of weights, by the file's index, sorted by place. Empty ones need no reading.
-    fn shard_tensors(&self, model: &Checkpoint) -> BTreeMap<usize, Vec<Place>> {
-        let indices: Vec<usize> = self.shard_indices().collect();
-        let mut shards: BTreeMap<usize, Vec<Place>> = BTreeMap::new();
-        for (index, tensor) in model.tensors().iter().enumerate() {
-            let range = tensor.info.range.clone();
-            if !range.is_empty() {
-                shards.entry(indices[tensor.shard]).or_default().push(Place { tensor: index, range });
-            }
-        }
-        shards.values_mut().for_each(|places| places.sort_by_key(|place| place.range.start));
-        shards
-    }
-
     /// The weights as one model, or `None` when there are none: the safetensors files, or else the GGUF files.
     ///
     /// # Errors
@@ -223,14 +210,12 @@ impl Artifact {
         Ok(Some(model))
     }
 
-    /// Digests of all tensors, or `None` when there are no weights.
+    /// Digests of all tensors of whatever format, or `None` when there are no weights that can be read.
     ///
     /// # Errors
-    /// As [`Artifact::checkpoint`], and [`Error::Io`].
+    /// [`Error::Input`] when a file is malformed, or an index does not fit its shards; [`Error::Io`].
     pub fn tensors(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Option<Vec<Tensor>>, Error> {
-        let Some(model) = self.checkpoint()? else { return Ok(None) };
-        let shards: Vec<&dyn ReadAt> = self.shards().map(|(_, source)| &**source).collect();
-        checkpoint::tensors(&model, &shards, progress).map(Some)
+        tensors::open(self)?.map(|model| tensors::digests(&model, progress)).transpose()
     }
 
     /// Digest of one tensor, reading the headers and its bytes only; `None` when there is none of this name.
@@ -238,11 +223,12 @@ impl Artifact {
     /// # Errors
     /// As [`Artifact::checkpoint`], and [`Error::Io`].
     pub fn tensor(&self, name: &str, progress: &(dyn Fn(u64) + Sync)) -> Result<Option<Tensor>, Error> {
-        let Some(model) = self.checkpoint()? else { return Ok(None) };
-        let Some((_, tensor)) = model.find(name) else { return Ok(None) };
-        let Some((path, source)) = self.shards().nth(tensor.shard) else { return Ok(None) };
-        let tensor = checkpoint::tensor(&tensor.info, &**source, progress)?;
-        source.unchanged().map_err(Error::io(path))?;
+        let Some(model) = tensors::open(self)? else { return Ok(None) };
+        let Some((index, _)) = model.find(name) else { return Ok(None) };
+        let tensor = tensors::digest(&model, index, progress)?;
+        for (path, source) in &self.files {
+            source.unchanged().map_err(Error::io(path))?;
+        }
         Ok(Some(tensor))
     }
 
@@ -258,12 +244,6 @@ impl Artifact {
     }
 }
 
-/// A tensor of a checkpoint and its place in its file.
-struct Place {
-    tensor: usize,
-    range: Range<u64>,
-}
-
 /// One file, read or recalled.
 struct Read {
     path: String,
@@ -273,32 +253,15 @@ struct Read {
 }
 
 impl Known {
-    /// Itself, when it tells everything that is wanted, in the order of the tensors.
-    fn answer(mut self, sha256: bool, tensors: &[Place]) -> Option<Self> {
+    /// Itself, when it tells everything that is wanted, in the order of the ranges.
+    fn answer(mut self, sha256: bool, ranges: &[Range<u64>]) -> Option<Self> {
         if sha256 && self.sha256.is_none() {
             return None;
         }
-        let known: BTreeMap<(u64, u64), Hash> = self.ranges.iter().map(|(from, to, hash)| ((*from, *to), *hash)).collect();
-        let find = |place: &Place| {
-            let (from, to) = (place.range.start, place.range.end);
-            Some((from, to, *known.get(&(from, to))?))
-        };
-        self.ranges = tensors.iter().map(find).collect::<Option<_>>()?;
+        let known: BTreeMap<(u64, u64), Hash> =
+            self.ranges.iter().map(|(from, to, hash)| ((*from, *to), *hash)).collect();
+        let find = |range: &Range<u64>| Some((range.start, range.end, *known.get(&(range.start, range.end))?));
+        self.ranges = ranges.iter().map(find).collect::<Option<_>>()?;
         Some(self)
     }
-}
-
-/// Gives the ranges the names of their tensors; sorted by name, as the model is.
-fn named(model: &Checkpoint, shards: &BTreeMap<usize, Vec<Place>>, files: &[Read]) -> Vec<Tensor> {
-    let mut hashes = vec![Hash::blake3(b""); model.tensors().len()];
-    for (file, places) in shards {
-        for (place, (.., hash)) in places.iter().zip(&files[*file].known.ranges) {
-            hashes[place.tensor] = *hash;
-        }
-    }
-    let tensor = |(tensor, blake3): (&countermark_formats::Tensor, Hash)| {
-        let info = &tensor.info;
-        Tensor { name: info.name.clone(), dtype: info.dtype.as_str().to_owned(), shape: info.shape.clone(), blake3 }
-    };
-    model.tensors().iter().zip(hashes).map(tensor).collect()
 }

@@ -205,7 +205,7 @@ fn tensors(here: Result<Option<Vec<Tensor>>, Error>, statement: &Statement, rows
     let Some(signed) = &statement.predicate.tensors else { return };
     let here = match here {
         Ok(Some(here)) => here,
-        Ok(None) => return rows.add("tensors", State::Invalid, "no safetensors or GGUF file is here"),
+        Ok(None) => return rows.add("tensors", State::Invalid, "no weights that can be read are here"),
         Err(error) => return rows.add("tensors", State::Invalid, error.problem()),
     };
     if here == signed.list {

@@ -94,9 +94,20 @@ class TensorDiff:
     """In what one tensor differs."""
 
     name: str
-    change: Literal["identical", "changed", "added", "removed"]
+    change: Literal["identical", "changed", "recast", "reshaped", "renamed", "added", "removed"]
+    renamed_from: str | None = None
+    """Its name in the first model, when only that changed."""
+    first: dict[str, Any] | None = None
+    """`dtype` and `shape` in the first model."""
+    second: dict[str, Any] | None = None
+    """`dtype` and `shape` in the second model."""
     drift: float | None = None
-    """‖second - first‖ / ‖first‖, when both are float tensors of one shape."""
+    """‖second - first‖ / ‖first‖, when both hold numbers and have one shape."""
+    norm_first: float | None = None
+    norm_second: float | None = None
+    norm_difference: float | None = None
+    max_difference: float | None = None
+    """The largest change of one element."""
 
 
 @dataclass(frozen=True, slots=True)
