@@ -8,9 +8,10 @@ use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::Artifact;
 use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
+use countermark_lineage::digest::records::Records;
 use serde::Serialize;
 
-use crate::{Error, Progress};
+use crate::{Error, Progress, records};
 
 /// What hashing a path gives.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +29,9 @@ pub struct Digest {
     /// The tensors root and every tensor, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// The record tree, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<Records>,
 }
 
 /// The tensors of a model.
@@ -46,6 +50,8 @@ pub struct Options {
     pub tensors: bool,
     /// SHA-256 of the file or listing.
     pub sha256: bool,
+    /// The record tree.
+    pub records: Option<records::Tree>,
 }
 
 /// Hashes `path`.
@@ -57,12 +63,15 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
     progress.begin("hash", artifact.total_size());
     let measured = artifact.measure_with(&|bytes| progress.advance(bytes), options.sha256)?;
     let tensors = if options.tensors { Some(tensors_of(path, &artifact, progress)?) } else { None };
+    let records =
+        options.records.map(|tree| records::measure(&artifact, &measured, tree, None, progress)).transpose()?;
     Ok(Digest {
         root: measured.root,
         files: measured.listing.files().to_vec(),
         card: measured.card,
         sha256: options.sha256.then_some(measured.manifest_asset),
         tensors,
+        records,
     })
 }
 

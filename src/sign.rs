@@ -25,7 +25,7 @@ use countermark_lineage::graph::{Kind, Relation};
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
-use crate::{Error, Progress, keyset, marks};
+use crate::{Error, Progress, keyset, marks, records};
 
 /// What to sign, with what.
 #[derive(Clone, Debug)]
@@ -46,6 +46,10 @@ pub struct Request {
     pub marks: Vec<PathBuf>,
     /// How it was made.
     pub process: Option<Process>,
+    /// The record tree to sign, when it is a dataset.
+    pub tree: Option<records::Tree>,
+    /// The file with the secret that salts the records, made when it is not there.
+    pub salt: Option<PathBuf>,
 }
 
 impl Request {
@@ -60,6 +64,8 @@ impl Request {
             kind: None,
             marks: vec![],
             process: None,
+            tree: None,
+            salt: None,
         }
     }
 }
@@ -251,6 +257,9 @@ impl Draft<'_> {
     fn statement(&self, progress: &impl Progress) -> Result<Statement, Error> {
         progress.begin("hash tensors", self.artifact.total_size());
         let tensors = self.artifact.tensors(&|bytes| progress.advance(bytes))?;
+        let tree =
+            |tree| records::measure(&self.artifact, &self.measured, tree, self.request.salt.as_deref(), progress);
+        let records = self.request.tree.map(tree).transpose()?;
         let edge = |parent: &OpenParent| statement::Parent {
             relation: parent.relation,
             name: parent.statement.name().to_owned(),
@@ -265,6 +274,7 @@ impl Draft<'_> {
             listing: self.measured.listing.clone(),
             card: self.measured.card,
             tensors: tensors.map(|list| Tensors { root: checkpoint::root(&list), list }),
+            records,
             parents: self.parents.iter().map(edge).collect(),
             process: self.request.process.clone(),
             evidence: self.records.iter().map(commitment).collect(),

@@ -8,7 +8,7 @@ use countermark_lineage::bundle::MAX_BUNDLE;
 use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify as judge;
 
-use crate::{Error, Progress, keyset};
+use crate::{Error, Progress, keyset, records};
 
 const MAX_MANIFEST: u64 = 64 << 20;
 
@@ -53,6 +53,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         policy: policy.as_ref(),
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
+        records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),
         now: keyset::now(),
     };
     Ok(judge::verify(&judged, &|bytes| progress.advance(bytes)))

@@ -42,6 +42,7 @@ pub mod gguf;
 mod gptq;
 mod matrix;
 mod read_at;
+pub mod records;
 mod roles;
 mod rows;
 pub mod safetensors;

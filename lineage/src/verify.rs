@@ -4,6 +4,7 @@
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
 mod files;
+pub mod records;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub require_anchor: bool,
     /// Ask for a release of this name: a copy may be renamed, and another release of the same signer put in its place.
     pub name: Option<&'a str>,
+    /// Builds the record tree anew, when that can be done here.
+    pub records: Option<&'a records::Recompute<'a>>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
@@ -79,6 +82,7 @@ fn examine(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync), rows: &mut Ro
     }
     if files::files(request, &statement, progress, rows) {
         files::tensors(request.artifact, &statement, rows);
+        records::records(request, &statement, rows);
     }
     files::provenance_files(request, record, rows);
     rows.0.extend(examiner.manifest(record, &statement, &id));

@@ -6,6 +6,7 @@ use clap::Args;
 use countermark::digest::{self, Options};
 use countermark::lineage::digest::listing::Listing;
 
+use super::records::RecordTree;
 use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, Result};
@@ -23,8 +24,10 @@ pub struct Digest {
     /// Also SHA-256, of the file or of a folder's listing
     #[arg(long)]
     pub sha256: bool,
+    #[command(flatten)]
+    pub tree: RecordTree,
     /// Print a folder's listing, whose BLAKE3 is the root
-    #[arg(long, conflicts_with_all = ["tensors", "sha256", "format"])]
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "records", "format"])]
     pub listing: bool,
     /// Hash every byte again (this version keeps no cache, so it always does)
     #[arg(long)]
@@ -34,7 +37,7 @@ pub struct Digest {
 }
 
 pub fn run(args: Digest) -> Result<u8> {
-    let options = Options { tensors: args.tensors, sha256: args.sha256 };
+    let options = Options { tensors: args.tensors, sha256: args.sha256, records: args.tree.tree() };
     let bar = Bar::new();
     let digest = digest::digest(&args.path, options, &bar)?;
     drop(bar);
@@ -52,6 +55,10 @@ pub fn run(args: Digest) -> Result<u8> {
     }
     if let Some(card) = &digest.card {
         print::line(format_args!("card     {card}"))?;
+    }
+    if let Some(records) = &digest.records {
+        let sorted = if records.sorted { ", sorted" } else { "" };
+        print::line(format_args!("records  {}  {} {}{sorted}", records.root, records.count, records.format))?;
     }
     if let Some(tensors) = &digest.tensors {
         print::line(format_args!("tensors  {}", tensors.root))?;

@@ -7,6 +7,7 @@ use countermark::io::files;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
+use super::records;
 use crate::args::Format;
 use crate::print::{self, Result};
 
@@ -18,6 +19,10 @@ pub enum Lineage {
     /// Draw the lineage
     #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
     Graph(LineageGraph),
+    ProveRecord(records::ProveRecord),
+    CheckRecord(records::CheckRecord),
+    ProveAbsence(records::ProveAbsence),
+    Duplicates(records::FindDuplicates),
 }
 
 #[derive(Args)]
@@ -44,6 +49,10 @@ pub enum Picture {
 
 pub fn run(args: Lineage) -> Result<u8> {
     match args {
+        Lineage::ProveRecord(args) => return records::prove_record(args),
+        Lineage::CheckRecord(args) => return records::check_record(args),
+        Lineage::ProveAbsence(args) => return records::prove_absence(args),
+        Lineage::Duplicates(args) => return records::duplicates(args),
         Lineage::Show(args) => {
             let graph = open(&args.bundle)?;
             if args.format == Format::Json {

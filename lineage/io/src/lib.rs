@@ -10,5 +10,6 @@ mod error;
 pub mod files;
 pub mod keys;
 pub mod log;
+pub mod records;
 
 pub use error::Error;
