@@ -58,7 +58,10 @@ fn an_inclusion_holds_for_its_record_index_and_tree_only() {
     let refused = |proof: RecordProof, tree: &Records| proof.check(tree).unwrap_err().problem();
     assert!(refused(changed(&proof, |index, _, _| *index = 34), &tree).contains("does not lead"), "index shift");
     assert!(refused(changed(&proof, |index, _, _| *index = 77), &tree).contains("record 77 of 77"));
-    assert!(refused(changed(&proof, |_, _, path| path.truncate(path.len() - 1)), &tree).contains("does not lead"), "truncated");
+    assert!(
+        refused(changed(&proof, |_, _, path| path.truncate(path.len() - 1)), &tree).contains("does not lead"),
+        "truncated"
+    );
     assert!(refused(changed(&proof, |_, _, path| path.push(STATEMENT)), &tree).contains("does not lead"), "longer");
     assert!(refused(changed(&proof, |_, _, path| path.swap(0, 1)), &tree).contains("does not lead"), "swapped");
     assert!(refused(changed(&proof, |_, salt, _| *salt = Some(STATEMENT)), &tree).contains("a salt"));
