@@ -88,7 +88,6 @@ fn a_footer_that_lies_about_rows_is_refused() {
     };
     let honest = rewritten(200, &|group| group);
     assert_eq!(records(&[("a.parquet", &honest)]).count, 200, "the rewriting itself does no harm");
-    assert!(problem(&[("a.parquet", &rewritten(199, &|group| group))]).contains("number of rows"));
     for rows in [0, 1, 199, 201, 1 << 40, -1] {
         let lying = rewritten(rows, &|group| group.into_builder().set_num_rows(rows).build().unwrap());
         problem(&[("a.parquet", &lying)]);

@@ -124,6 +124,8 @@ impl<R: Read> Tar<R> {
                         _ => Pax::default().read(&data, offset, false)?,
                     }
                 }
+                // Old archives mark a folder by a slash alone.
+                0 if !extended && header.size == 0 && header.name.last() == Some(&b'/') => {}
                 b'0' | 0 | b'7' => {
                     let name = pax.path.take().or(long_name).unwrap_or(header.name);
                     check_name(&name, offset)?;
@@ -247,9 +249,7 @@ impl Header {
         if &block[257..263] == b"ustar\0" && !prefix.is_empty() {
             name = [prefix, b"/", &name].concat();
         }
-        // Old archives mark a folder by a slash alone.
-        let kind = if matches!(block[156], 0 | b'0') && name.last() == Some(&b'/') { b'5' } else { block[156] };
-        Ok(Header { name, size, kind })
+        Ok(Header { name, size, kind: block[156] })
     }
 }
 
