@@ -9,12 +9,13 @@ use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
 use countermark_lineage::digest::parts::{self, Document};
+use countermark_lineage::digest::records::Records;
 use countermark_lineage::digest::xet::{self, XetHash};
 use serde::Serialize;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
-use crate::{Error, Progress};
+use crate::{Error, Progress, records};
 
 /// What hashing a path gives.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +36,9 @@ pub struct Digest {
     /// The tensors root and every tensor, when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// The record tree, when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<Records>,
     /// Bytes of files that were read for this; less than their sizes when digests came from the cache.
     #[serde(skip)]
     pub bytes_read: u64,
@@ -66,6 +70,8 @@ pub struct Options {
     pub cache: bool,
     /// The Xet hash of every file.
     pub xet: bool,
+    /// The record tree.
+    pub records: Option<records::Tree>,
 }
 
 /// Hashes `path`.
@@ -92,6 +98,8 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
         None
     };
     let measured = reading.measured;
+    let records =
+        options.records.map(|tree| records::measure(&artifact, &measured, tree, None, progress)).transpose()?;
     Ok(Digest {
         root: measured.root,
         files: measured.listing.into(),
@@ -99,6 +107,7 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
         sha256: options.sha256.then_some(measured.manifest_asset),
         xet,
         tensors,
+        records,
         bytes_read: reading.bytes_read,
         recalled: reading.recalled,
         warnings,

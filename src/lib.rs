@@ -3,7 +3,7 @@
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares, [`slice`] proves a part of a file,
 //! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
 //! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
-//! [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//! [`sign`] writes the bundle of a release, [`records`] proves what is in a dataset, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
 //!
 //! ```
 //! use countermark::{keyset, sign, verify};
@@ -37,6 +37,7 @@ pub mod keyset;
 pub mod mark;
 mod marks;
 mod progress;
+pub mod records;
 pub mod sign;
 pub mod slice;
 pub mod verify;

@@ -28,7 +28,7 @@ use serde::Serialize;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
-use crate::{Error, Progress, keyset, marks};
+use crate::{Error, Progress, keyset, marks, records};
 
 mod reuse;
 
@@ -58,6 +58,10 @@ pub struct Request {
     /// An older bundle of this artifact, signed by the same key. Its parents stay, and so do kind and process unless they
     /// are given. A cached digest then counts only when it also stands in that bundle's listing.
     pub reuse: Option<PathBuf>,
+    /// The record tree to sign, when it is a dataset.
+    pub tree: Option<records::Tree>,
+    /// The file with the secret that salts the records, made when it is not there.
+    pub salt: Option<PathBuf>,
 }
 
 impl Request {
@@ -74,6 +78,8 @@ impl Request {
             process: None,
             cache: false,
             reuse: None,
+            tree: None,
+            salt: None,
         }
     }
 }
@@ -172,7 +178,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let records = mark_records(request, &measured, &key.verifying_key().into())?;
     let draft = Draft { request, old, key, parents, artifact, measured, tensors, log, records };
 
-    let statement = draft.statement();
+    let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
     let store = draft.manifest(&statement, id, &signer)?;
@@ -289,8 +295,15 @@ struct Logged {
 }
 
 impl Draft<'_> {
-    fn statement(&self) -> Statement {
+    fn statement(&self, progress: &impl Progress) -> Result<Statement, Error> {
         let old = self.old.as_ref().map(|old| &old.statement.predicate);
+        let tree =
+            |tree| records::measure(&self.artifact, &self.measured, tree, self.request.salt.as_deref(), progress);
+        let records = match self.request.tree.map(tree).transpose()? {
+            Some(records) => Some(records),
+            // The same bytes hold the same records, and only their owner has the salt.
+            None => old.filter(|old| old.listing == self.measured.listing).and_then(|old| old.records.clone()),
+        };
         let edge = |parent: &OpenParent| statement::Parent {
             relation: parent.relation,
             name: parent.statement.name().to_owned(),
@@ -305,13 +318,14 @@ impl Draft<'_> {
             listing: self.measured.listing.clone(),
             card: self.measured.card,
             tensors: self.tensors.clone().map(|list| Tensors { root: checkpoint::root(&list), list }),
+            records,
             parents: self.parents.iter().map(edge).collect(),
             process: self.request.process.clone().or_else(|| old.and_then(|old| old.process.clone())),
             evidence: self.records.iter().map(commitment).collect(),
             release: Release { manifest: true, log: self.log.as_ref().map(|log| log.verifier().to_string()) },
             signer: self.key.verifying_key().into(),
         };
-        Statement::new(&self.artifact.name, &self.measured, predicate)
+        Ok(Statement::new(&self.artifact.name, &self.measured, predicate))
     }
 
     /// The C2PA manifest store that quotes the statement.

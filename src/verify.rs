@@ -10,7 +10,7 @@ use countermark_lineage::verify as judge;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
-use crate::{Error, Progress, keyset};
+use crate::{Error, Progress, keyset, records};
 
 const MAX_MANIFEST: u64 = 64 << 20;
 
@@ -69,6 +69,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         policy: policy.as_ref(),
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
+        records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),
         now: keyset::now(),
     };
     let cache = Remembered::open(request.cache);

@@ -170,6 +170,7 @@ impl Judge {
             policy: Some(&self.policy),
             require_anchor: false,
             name: None,
+            records: None,
             now: keyset::now(),
         };
         let verdict = countermark::lineage::verify::verify(&request, &|_| ());

@@ -52,6 +52,7 @@ mod numpy;
 mod onnx;
 mod protobuf;
 mod read_at;
+pub mod records;
 mod roles;
 mod rows;
 pub mod safetensors;

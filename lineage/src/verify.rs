@@ -4,6 +4,7 @@
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
 mod files;
+pub mod records;
 pub mod slice;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub struct Request<'a> {
     pub require_anchor: bool,
     /// Ask for a release of this name: a copy may be renamed, and another release of the same signer put in its place.
     pub name: Option<&'a str>,
+    /// Builds the record tree anew, when that can be done here.
+    pub records: Option<&'a records::Recompute<'a>>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
@@ -103,11 +106,7 @@ fn examine(
         rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
         return None;
     };
-    let bundle = rows.attempt("bundle", Bundle::parse(bytes))?;
-    if let Some(problem) = bundle.duplicate() {
-        rows.add("bundle", State::Invalid, problem);
-        return None;
-    }
+    let bundle = open_bundle(bytes, rows)?;
     let no_policy = Policy::default();
     let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
 
@@ -118,18 +117,28 @@ fn examine(
         rows.add("name", State::Invalid, format!("{name} was asked for, and this is {}", statement.name()));
     }
     match look.part {
-        None => files::files(request, &statement, look.cache, progress, rows),
+        None => {
+            files::files(request, &statement, look.cache, progress, rows);
+            if rows.0.iter().all(|row| row.state < State::Invalid) {
+                records::records(request, &statement, rows);
+            }
+        }
         Some(Part::File(path)) => files::one_file(request.artifact, &statement, path, look.cache, progress, rows),
         Some(Part::Tensor(name)) => files::one_tensor(request.artifact, &statement, name, progress, rows),
     }
     files::provenance_files(request, record, rows);
-    rows.0.extend(examiner.manifest(record, &statement, &id));
-    let place = examiner.release(record, &statement, &id, "", rows);
-    examiner.marks(record, &statement, place.as_ref(), "", rows);
-    examiner.ancestry(&statement, &id, rows);
-    examiner.age(&statement, rows);
-    anchor(examiner.policy, request.require_anchor, rows);
+    examiner.evidence(record, &statement, &id, request.require_anchor, rows);
     Some(Subject { statement, id, signer })
+}
+
+/// A bundle in which each statement stands once.
+fn open_bundle(bytes: &[u8], rows: &mut Rows) -> Option<Bundle> {
+    let bundle = rows.attempt("bundle", Bundle::parse(bytes))?;
+    if let Some(problem) = bundle.duplicate() {
+        rows.add("bundle", State::Invalid, problem);
+        return None;
+    }
+    Some(bundle)
 }
 
 /// No anchor backend exists yet: say so, and never count what is not there.
@@ -154,6 +163,16 @@ impl<'a> Examiner<'a> {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
         Examiner { records, policy, now }
+    }
+
+    /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.
+    fn evidence(&self, record: &Record, statement: &Statement, id: &Hash, require_anchor: bool, rows: &mut Rows) {
+        rows.0.extend(self.manifest(record, statement, id));
+        let place = self.release(record, statement, id, "", rows);
+        self.marks(record, statement, place.as_ref(), "", rows);
+        self.ancestry(statement, id, rows);
+        self.age(statement, rows);
+        anchor(self.policy, require_anchor, rows);
     }
 
     /// Checks the signature, then reads what was signed.

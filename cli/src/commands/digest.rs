@@ -6,6 +6,7 @@ use clap::Args;
 use countermark::digest::{self, Options};
 use countermark::lineage::digest::listing::Listing;
 
+use super::records::RecordTree;
 use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, Result};
@@ -34,8 +35,10 @@ pub struct Digest {
     /// Also the hash by which model hubs know a file (Xet), of every file
     #[arg(long)]
     pub xet: bool,
+    #[command(flatten)]
+    pub tree: RecordTree,
     /// Print a folder's listing, whose BLAKE3 is the root
-    #[arg(long, conflicts_with_all = ["tensors", "sha256", "xet", "format"])]
+    #[arg(long, conflicts_with_all = ["tensors", "sha256", "xet", "records", "format"])]
     pub listing: bool,
     /// Hash only this part of a file and print it as JSON, for --merge
     #[arg(long, value_name = "OFFSET:LENGTH", value_parser = part, conflicts_with_all = ["tensors", "sha256", "listing"])]
@@ -65,7 +68,13 @@ pub fn run(args: Digest) -> Result<u8> {
         print::json(&document)?;
         return Ok(0);
     }
-    let options = Options { tensors: args.tensors, sha256: args.sha256, xet: args.xet, cache: !args.no_cache };
+    let options = Options {
+        tensors: args.tensors,
+        sha256: args.sha256,
+        xet: args.xet,
+        records: args.tree.tree(),
+        cache: !args.no_cache,
+    };
     let digest = digest::digest(path, options, &bar)?;
     drop(bar);
     print::warnings(&digest.warnings);
@@ -86,6 +95,10 @@ pub fn run(args: Digest) -> Result<u8> {
     }
     if let Some(card) = &digest.card {
         print::line(format_args!("card     {card}"))?;
+    }
+    if let Some(records) = &digest.records {
+        let sorted = if records.sorted { ", sorted" } else { "" };
+        print::line(format_args!("records  {}  {} {}{sorted}", records.root, records.count, records.format))?;
     }
     if let Some(tensors) = &digest.tensors {
         print::line(format_args!("tensors  {}", tensors.root))?;

@@ -7,6 +7,7 @@ use countermark::io::files;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
+use super::records;
 use crate::args::Format;
 use crate::commands::slice::{self, CheckSlice, ProveSlice};
 use crate::print::{self, Result};
@@ -23,6 +24,10 @@ pub enum Lineage {
     ProveSlice(ProveSlice),
     /// Check such a proof, without the file
     CheckSlice(CheckSlice),
+    ProveRecord(records::ProveRecord),
+    CheckRecord(records::CheckRecord),
+    ProveAbsence(records::ProveAbsence),
+    Duplicates(records::FindDuplicates),
 }
 
 #[derive(Args)]
@@ -51,6 +56,10 @@ pub fn run(args: Lineage) -> Result<u8> {
     match args {
         Lineage::ProveSlice(args) => return slice::prove(args),
         Lineage::CheckSlice(args) => return slice::check(args),
+        Lineage::ProveRecord(args) => return records::prove_record(args),
+        Lineage::CheckRecord(args) => return records::check_record(args),
+        Lineage::ProveAbsence(args) => return records::prove_absence(args),
+        Lineage::Duplicates(args) => return records::duplicates(args),
         Lineage::Show(args) => {
             let graph = open(&args.bundle)?;
             if args.format == Format::Json {

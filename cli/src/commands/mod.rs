@@ -9,6 +9,7 @@ pub mod digest;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
+pub mod records;
 pub mod sign;
 pub mod slice;
 pub mod verify;

@@ -7,6 +7,7 @@ use countermark::lineage::graph::Kind;
 use countermark::lineage::graph::statement::Process;
 use countermark::sign::{self, ParentRequest, Request};
 
+use super::records::RecordTree;
 use crate::args::Format;
 use crate::bar::Bar;
 use crate::print::{self, Result};
@@ -53,6 +54,11 @@ pub struct Sign {
     /// Hash every byte, whatever the cache knows
     #[arg(long)]
     pub no_cache: bool,
+    #[command(flatten)]
+    pub tree: RecordTree,
+    /// Salt the records with this secret, made when it is not there: whoever sees one record learns nothing of others
+    #[arg(long, value_name = "FILE", requires = "records", conflicts_with = "sorted")]
+    pub salt: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }
@@ -76,6 +82,8 @@ pub fn run(args: Sign) -> Result<u8> {
         process,
         cache: !args.no_cache,
         reuse: args.reuse,
+        tree: args.tree.tree(),
+        salt: args.salt,
     };
     let bar = Bar::new();
     let signed = sign::sign(&request, &bar)?;

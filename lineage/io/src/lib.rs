@@ -15,6 +15,7 @@ pub mod hub;
 pub mod keys;
 pub mod log;
 pub mod open_file;
+pub mod records;
 #[cfg(feature = "object-store")]
 pub mod remote;
 

@@ -1,4 +1,4 @@
-//! Digests of files, folders and checkpoints.
+//! Digests of files, folders, checkpoints and records.
 
 pub mod artifact;
 pub mod blob;
@@ -7,6 +7,7 @@ pub mod chunks;
 mod hash;
 pub mod listing;
 pub mod parts;
+pub mod records;
 pub mod slice;
 mod subtree;
 pub mod tensors;

@@ -16,6 +16,7 @@ use crate::digest::Hash;
 use crate::digest::artifact::Measured;
 use crate::digest::checkpoint::{self, Tensor};
 use crate::digest::listing::Listing;
+use crate::digest::records::Records;
 use crate::limit::at_most;
 use crate::verdict::is_reordering;
 
@@ -68,6 +69,9 @@ pub struct Predicate {
     /// The tensors, when the artifact holds a readable model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Tensors>,
+    /// The record tree of a dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<Records>,
     /// What it was made from.
     #[serde(deserialize_with = "at_most::<1000, _, _>")]
     pub parents: Vec<Parent>,
@@ -201,6 +205,10 @@ impl Statement {
         {
             return refuse("tensors root", "is not the root of the listed tensors".to_owned());
         }
+        if let Some(problem) = predicate.records.as_ref().and_then(|records| records.contradiction(&predicate.listing))
+        {
+            return refuse("records", problem);
+        }
         let names = predicate.parents.iter().map(|parent| &*parent.name).chain([statement.name()]);
         if let Some(name) = names.into_iter().find(|name| !is_name(name)) {
             return refuse(
@@ -275,6 +283,7 @@ mod tests {
             listing: Listing::new(vec![file]).unwrap(),
             card: None,
             tensors: None,
+            records: None,
             parents: vec![parent],
             process: None,
             evidence: vec![],

@@ -3,9 +3,8 @@
 
 use std::io::{self, Read};
 
-use super::{Examiner, Rows, anchor};
+use super::{Examiner, Rows, open_bundle};
 use crate::Error;
-use crate::bundle::Bundle;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
 use crate::digest::listing::File;
@@ -69,22 +68,13 @@ pub fn verify(
 
 /// Everything that `verify` checks, but the files.
 fn evidence(request: &Request<'_>, rows: &mut Rows) -> Option<(Statement, Hash, String)> {
-    let bundle = rows.attempt("bundle", Bundle::parse(request.bundle))?;
-    if let Some(problem) = bundle.duplicate() {
-        rows.add("bundle", State::Invalid, problem);
-        return None;
-    }
+    let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
     let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
     let signer = examiner.signer(&statement, &id, "", rows);
-    rows.0.extend(examiner.manifest(record, &statement, &id));
-    let place = examiner.release(record, &statement, &id, "", rows);
-    examiner.marks(record, &statement, place.as_ref(), "", rows);
-    examiner.ancestry(&statement, &id, rows);
-    examiner.age(&statement, rows);
-    anchor(examiner.policy, false, rows);
+    examiner.evidence(record, &statement, &id, false, rows);
     Some((statement, id, signer))
 }
 
