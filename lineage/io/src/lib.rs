@@ -10,5 +10,7 @@ mod error;
 pub mod files;
 pub mod keys;
 pub mod log;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod store;
 
 pub use error::Error;

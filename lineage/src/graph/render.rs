@@ -3,85 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
-
-use super::statement::Statement;
-use super::{Kind, Relation};
-use crate::Error;
-use crate::bundle::Bundle;
+use super::{Kind, Node};
 use crate::digest::Hash;
 
-/// The nodes and edges of a bundle, each statement with its own signature checked. Says nothing about trust.
-#[derive(Clone, Debug, Serialize)]
-pub struct Graph {
-    /// The artifact first, then its ancestors.
-    pub nodes: Vec<Node>,
-    /// From child to parent.
-    pub edges: Vec<Edge>,
-}
-
-/// One artifact.
-#[derive(Clone, Debug, Serialize)]
-pub struct Node {
-    /// Id of its statement.
-    pub id: Hash,
-    /// Its name.
-    pub name: String,
-    /// What it is; nothing is known of a parent whose statement is missing.
-    pub kind: Option<Kind>,
-    /// Its root.
-    pub root: Hash,
-    /// True when its weights carry a mark of their own.
-    pub marked: bool,
-}
-
-/// One edge, from child to parent.
-#[derive(Clone, Debug, Serialize)]
-pub struct Edge {
-    /// The child's statement.
-    pub child: Hash,
-    /// The parent's statement.
-    pub parent: Hash,
-    /// How the child comes from the parent.
-    pub relation: Relation,
-}
+pub use super::node::Graph;
 
 impl Graph {
-    /// Reads the graph out of a bundle.
-    ///
-    /// # Errors
-    /// [`Error::Input`] when a statement's signature does not hold.
-    pub fn of(bundle: &Bundle) -> Result<Self, Error> {
-        let (mut nodes, mut edges, mut missing) = (Vec::new(), Vec::new(), BTreeMap::new());
-        for record in &bundle.records {
-            let verified = record.statement.verify()?;
-            let id = Hash::sha256(&verified.payload);
-            let statement = Statement::parse(&verified.payload)?;
-            for parent in &statement.predicate.parents {
-                edges.push(Edge { child: id, parent: parent.statement, relation: parent.relation });
-                missing.insert(parent.statement, (parent.name.clone(), parent.root));
-            }
-            nodes.push(Node {
-                id,
-                name: statement.name().to_owned(),
-                kind: Some(statement.predicate.kind),
-                root: statement.root(),
-                marked: statement.marks().next().is_some(),
-            });
-        }
-        nodes.iter().for_each(|node| drop(missing.remove(&node.id)));
-        for (id, (name, root)) in missing {
-            nodes.push(Node { id, name, kind: None, root, marked: false });
-        }
-        Ok(Graph { nodes, edges })
-    }
-
     /// Graphviz.
     pub fn to_dot(&self) -> String {
         let mut text = "digraph lineage {\n  rankdir=BT;\n  node [shape=box, style=rounded];\n".to_owned();
         for node in &self.nodes {
-            let _ =
-                writeln!(text, "  \"{}\" [label={:?}];", node.id.short(), format!("{}\n{}", node.name, node.what()));
+            let _ = writeln!(text, "  \"{}\" [label={:?}];", node.id.short(), format!("{}\n{}", node.name, what(node)));
         }
         for edge in &self.edges {
             let (child, parent) = (edge.child.short(), edge.parent.short());
@@ -94,7 +26,7 @@ impl Graph {
     pub fn to_mermaid(&self) -> String {
         let mut text = "graph BT\n".to_owned();
         for node in &self.nodes {
-            let label = format!("{}<br/>{}", node.name, node.what()).replace('"', "#quot;");
+            let label = format!("{}<br/>{}", node.name, what(node)).replace('"', "#quot;");
             let _ = writeln!(text, "  n{}[\"{label}\"]", node.id.short());
         }
         for edge in &self.edges {
@@ -163,7 +95,7 @@ impl Graph {
                 y + 24,
                 escape(&shorten(&node.name)),
                 y + 43,
-                node.what(),
+                what(node),
                 y + 61,
                 node.root.short(),
             );
@@ -204,11 +136,8 @@ const BOX_HEIGHT: u32 = 74;
 const GAP_X: u32 = 40;
 const GAP_Y: u32 = 76;
 
-impl Node {
-    fn what(&self) -> String {
-        let kind = self.kind.map_or("statement missing", Kind::as_str);
-        if self.marked { format!("{kind}, marked") } else { kind.to_owned() }
-    }
+fn what(node: &Node) -> String {
+    if node.marked { format!("{}, marked", node.what()) } else { node.what().to_owned() }
 }
 
 fn shorten(name: &str) -> String {
