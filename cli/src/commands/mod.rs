@@ -10,6 +10,7 @@ pub mod keygen;
 pub mod lineage;
 pub mod manifest;
 pub mod sign;
+pub mod store;
 pub mod verify;
 pub mod watermark;
 
