@@ -18,7 +18,7 @@ pub struct Memory {
 impl Memory {
     fn known(&self, id: Hash) -> Option<Known> {
         let node = self.nodes.iter().find(|node| node.id == id)?.clone();
-        let child = || self.edges.iter().find(|edge| edge.parent == id).map(|edge| edge.child);
+        let child = || self.edges.iter().filter(|edge| edge.parent == id).map(|edge| edge.child).min();
         let named_by = if node.is_missing() { child() } else { None };
         Some(Known { node, named_by })
     }

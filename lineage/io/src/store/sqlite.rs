@@ -128,7 +128,7 @@ impl Sqlite {
         mut each: impl FnMut(&rusqlite::Row<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let refuse = |error| refusal(&self.place, &error);
-        let mut statement = self.connection.prepare_cached(sql).map_err(refuse)?;
+        let mut statement = self.connection.prepare_cached(&one(sql)).map_err(refuse)?;
         let mut rows = statement.query(parameters).map_err(refuse)?;
         while let Some(row) = rows.next().map_err(refuse)? {
             each(row)?;
@@ -137,7 +137,7 @@ impl Sqlite {
     }
 
     fn execute(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<(), Error> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(|error| refusal(&self.place, &error))?;
+        let mut statement = self.connection.prepare_cached(&one(sql)).map_err(|error| refusal(&self.place, &error))?;
         statement.execute(parameters).map_err(|error| refusal(&self.place, &error)).map(drop)
     }
 
@@ -148,7 +148,7 @@ impl Sqlite {
 
     fn known(&self, id: Hash) -> Result<Option<Known>, Error> {
         let mut known = None;
-        self.query(&super::KNOWN.replace("{is}", "= $1"), &[&id.0], |row| {
+        self.query(super::KNOWN, &[&id.0], |row| {
             let (_, node) = self.node(row, 0)?;
             let named_by = row.get_ref(9).ok().and_then(|value| super::hash(value.as_blob().ok()?));
             known = Some(Known { node, named_by });
@@ -182,7 +182,7 @@ impl Sqlite {
 
     fn parents(&self, key: Key) -> Result<Vec<Result<(countermark_lineage::graph::Relation, Node), Error>>, Error> {
         let mut parents = Vec::new();
-        self.query(&one(super::PARENTS), &[&key, &i64::MAX], |row| {
+        self.query(super::PARENTS, &[&key, &i64::MAX], |row| {
             let relation = row.get(1).ok().and_then(super::relation);
             let relation = relation.ok_or_else(|| super::forged(&self.place, "an edge"));
             parents.push(relation.and_then(|relation| Ok((relation, self.node(row, 2)?.1))));
@@ -205,9 +205,9 @@ impl Sqlite {
     }
 }
 
-/// SQLite asks for one number at a time.
+/// SQLite asks for one number at a time, and takes `$1` for a name: its numbered parameters are written `?1`.
 fn one(sql: &str) -> String {
-    sql.replace("{is}", "= $1")
+    sql.replace("{is}", "= $1").replace('$', "?")
 }
 
 fn read(row: &rusqlite::Row<'_>, first: usize) -> Option<(Key, Node)> {
@@ -285,22 +285,24 @@ impl Store for Sqlite {
     }
 
     fn links(&mut self, step: Step, from: &[Key], most: usize) -> Result<Vec<Link>, Error> {
+        let refuse = |error| refusal(&self.place, &error);
+        let mut statement = self.connection.prepare_cached(&one(super::links(step))).map_err(refuse)?;
         let mut links = Vec::new();
-        let sql = one(super::links(step));
         for key in from {
             let room = i64::try_from(most - links.len()).unwrap_or(i64::MAX);
             if room == 0 {
                 break;
             }
-            self.query(&sql, &[key, &room], |row| {
-                let relation = match row.get(1).map_err(|_| super::forged(&self.place, "an edge"))? {
-                    Some(number) => Some(super::relation(number).ok_or_else(|| super::forged(&self.place, "an edge"))?),
+            let mut rows = statement.query((key, room)).map_err(refuse)?;
+            while let Some(row) = rows.next().map_err(refuse)? {
+                let forged = || super::forged(&self.place, "an edge");
+                let relation = match row.get(1).map_err(|_| forged())? {
+                    Some(number) => Some(super::relation(number).ok_or_else(forged)?),
                     None => None,
                 };
                 let (to, node) = self.node(row, 2)?;
                 links.push(Link { from: *key, relation, key: to, node });
-                Ok(())
-            })?;
+            }
         }
         Ok(links)
     }

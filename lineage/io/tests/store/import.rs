@@ -1,11 +1,10 @@
 //! What may enter a store, and what may not.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::check::check;
 use countermark_lineage::graph::store::{Batch, Counts, Imported, Store};
 use countermark_lineage::graph::{Kind, Relation};
-use countermark_lineage::digest::Hash;
-use ed25519_dalek::Signer as _;
 
 use super::lab::{Draft, Made, Place, bundle, edge, family, find, honest, import, key, make};
 
@@ -112,7 +111,7 @@ fn what_is_not_signed_does_not_go_in() {
         let again = made.envelope.signatures[0].clone();
         made.envelope.signatures.push(again);
     };
-    let cut = |made: &mut Made| drop(made.envelope.payload.truncate(8));
+    let cut = |made: &mut Made| made.envelope.payload.truncate(8);
     let other_type = |made: &mut Made| made.envelope.payload_type = "application/json".to_owned();
     // Signed by somebody, but not by the signer whom the statement names.
     let foreign = |made: &mut Made| {
@@ -120,7 +119,8 @@ fn what_is_not_signed_does_not_go_in() {
         made.envelope = countermark_lineage::credential::dsse::Envelope::sign(&payload, &key(7));
     };
     // A good signature over something that is no statement.
-    let nonsense = |made: &mut Made| made.envelope = countermark_lineage::credential::dsse::Envelope::sign(b"{}", &key(1));
+    let nonsense =
+        |made: &mut Made| made.envelope = countermark_lineage::credential::dsse::Envelope::sign(b"{}", &key(1));
     let changes: [&dyn Fn(&mut Made); 8] =
         [&swap_payload, &swap_signature, &strip, &double, &cut, &other_type, &foreign, &nonsense];
     for place in Place::all("unsigned") {
@@ -163,15 +163,20 @@ fn a_second_signature_over_the_same_statement_changes_nothing() {
     }
 }
 
-/// A valid signature of key 1 with another nonce than the customary one.
+/// A valid signature of key 1 with another nonce than the customary one (RFC 8032, section 5.1.6, with r chosen freely).
 fn other_signature(message: &[u8]) -> [u8; 64] {
-    use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
-    let mut expanded = ExpandedSecretKey::from(&key(1).to_bytes());
-    expanded.hash_prefix[0] ^= 1;
-    let verifying = key(1).verifying_key();
-    let other = raw_sign::<sha2::Sha512>(&expanded, message, &verifying).to_bytes();
-    assert_ne!(other, key(1).sign(message).to_bytes());
-    other
+    use curve25519_dalek::{EdwardsPoint, Scalar};
+    use sha2::{Digest as _, Sha512};
+    let mut secret: [u8; 32] = Sha512::digest(key(1).to_bytes())[..32].try_into().unwrap();
+    secret[0] &= 248;
+    secret[31] = secret[31] & 127 | 64;
+    let nonce = Scalar::from(1_234_567_u64);
+    let point = EdwardsPoint::mul_base(&nonce).compress();
+    let hash =
+        Sha512::new().chain_update(point.0).chain_update(key(1).verifying_key().as_bytes()).chain_update(message);
+    let challenge = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+    let response = nonce + challenge * Scalar::from_bytes_mod_order(secret);
+    [point.0, response.to_bytes()].concat().try_into().unwrap()
 }
 
 #[test]

@@ -40,7 +40,11 @@ pub fn edge(relation: Relation, parent: &Made) -> Parent {
 }
 
 pub fn make(draft: Draft<'_>) -> Made {
-    let file = File { path: draft.name.to_owned(), size: draft.bytes.len() as u64, blake3: Hash::blake3(draft.bytes.as_bytes()) };
+    let file = File {
+        path: draft.name.to_owned(),
+        size: draft.bytes.len() as u64,
+        blake3: Hash::blake3(draft.bytes.as_bytes()),
+    };
     let listing = Listing::new(vec![file]).unwrap();
     let key = key(draft.signer);
     let predicate = Predicate {
@@ -70,7 +74,8 @@ pub fn honest(name: &str, kind: Kind, parents: &[(Relation, &Made)]) -> Made {
 }
 
 pub fn bundle(made: &[&Made]) -> Bundle {
-    let record = |made: &&Made| Record { statement: made.envelope.clone(), manifest: None, receipt: None, marks: vec![] };
+    let record =
+        |made: &&Made| Record { statement: made.envelope.clone(), manifest: None, receipt: None, marks: vec![] };
     Bundle::new(made.iter().map(record).collect())
 }
 
@@ -125,7 +130,9 @@ impl Place {
                 let schema = format!("test_{test}_{}", std::process::id());
                 places.push(Place::Postgres { address, schema });
             }
-            Err(_) => eprintln!("skipped: {test} on PostgreSQL: run fixtures/services/postgres.sh and set COUNTERMARK_POSTGRES"),
+            Err(_) => eprintln!(
+                "skipped: {test} on PostgreSQL: run fixtures/services/postgres.sh and set COUNTERMARK_POSTGRES"
+            ),
         }
         places
     }

@@ -198,7 +198,7 @@ fn reorder(vertices: &[Vertex], rows: &mut Vec<Vec<usize>>) {
             let mut keyed: Vec<(f64, usize)> =
                 rows[at].iter().map(|v| (if alone(v) { mean(v) } else { mean(v) * scale }, *v)).collect();
             keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-            rows[at] = keyed.into_iter().map(|(_, vertex)| vertex).collect();
+            rows[at] = keyed.chunk_by(|a, b| a.0 == b.0).flat_map(|equal| trunks_inside(vertices, equal)).collect();
             number(&rows[at], &mut place);
         }
         let now = crossings(vertices, rows, &place);
@@ -210,6 +210,15 @@ fn reorder(vertices: &[Vertex], rows: &mut Vec<Vec<usize>>) {
         }
     }
     *rows = best.1;
+}
+
+/// Vertices that belong equally far to the left: the trunks among them go into the middle, so that a parent with children
+/// in many rows stays above all of them.
+fn trunks_inside(vertices: &[Vertex], equal: &[(f64, usize)]) -> Vec<usize> {
+    let (trunks, boxes): (Vec<usize>, Vec<usize>) =
+        equal.iter().map(|(_, vertex)| *vertex).partition(|&vertex| vertices[vertex].width == TRUNK);
+    let (left, right) = boxes.split_at(boxes.len() / 2);
+    [left, &trunks, right].concat()
 }
 
 /// How many pairs of lines between neighbouring rows cross: inversions, counted with a Fenwick tree.
@@ -282,7 +291,7 @@ fn place(vertices: &mut [Vertex], rows: &[Vec<usize>]) {
 
 /// Distance of the middles of two neighbours in a row.
 fn apart(left: &Vertex, right: &Vertex) -> f64 {
-    let gap = if left.width == TRUNK || right.width == TRUNK { GAP.0 / 2.0 } else { GAP.0 };
+    let gap = if left.width == TRUNK || right.width == TRUNK { GAP.0 / 3.0 } else { GAP.0 };
     (left.width + right.width) / 2.0 + if left.width == right.width && left.width == TRUNK { 4.0 } else { gap }
 }
 
