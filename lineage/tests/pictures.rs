@@ -97,12 +97,12 @@ fn boxes(svg: &str) -> BTreeMap<String, (f64, f64)> {
     };
     svg.split("<g class=\"node ")
         .skip(1)
-        .filter(|part| part.contains("class=\"name\""))
+        .filter(|part| part.contains("class=\"name"))
         .map(|part| {
             let id = part.split_once("statement ").map(|(_, rest)| rest.get(..64).unwrap().to_owned());
             let id = id.filter(|id| Hash::parse(id).is_some());
             let id = id.unwrap_or_else(|| part.rsplit_once("\nstatement ").unwrap().1[..64].to_owned());
-            let name = part.split_once("class=\"name\"").unwrap().1;
+            let name = part.split_once("class=\"name").unwrap().1;
             (id, (number(name, "x=\""), number(name, "y=\"") - 27.0))
         })
         .collect()

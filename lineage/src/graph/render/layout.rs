@@ -75,6 +75,7 @@ pub(super) fn layout(graph: &Graph) -> Layout {
     let mut rows = first_order(&vertices);
     reorder(&vertices, &mut rows);
     place(&mut vertices, &rows);
+    close_up(&mut vertices);
 
     let left = vertices.iter().map(|vertex| vertex.x - vertex.width / 2.0).fold(f64::INFINITY, f64::min);
     let right = vertices.iter().map(|vertex| vertex.x + vertex.width / 2.0).fold(f64::NEG_INFINITY, f64::max);
@@ -202,10 +203,11 @@ fn reorder(vertices: &[Vertex], rows: &mut Vec<Vec<usize>>) {
             number(&rows[at], &mut place);
         }
         let now = crossings(vertices, rows, &place);
-        if now < best.0 {
+        if now <= best.0 {
             best = (now, rows.clone());
         }
-        if best.0 == 0 {
+        // The first order may have no crossing either, but it has not seen any balance.
+        if best.0 == 0 && sweep >= 3 {
             break;
         }
     }
@@ -286,6 +288,22 @@ fn place(vertices: &mut [Vertex], rows: &[Vec<usize>]) {
                 vertices[vertex].x = x;
             }
         }
+    }
+}
+
+/// Takes out of the picture what is empty from top to bottom.
+fn close_up(vertices: &mut [Vertex]) {
+    let mut order: Vec<usize> = (0..vertices.len()).collect();
+    let left = |vertex: &Vertex| vertex.x - vertex.width / 2.0;
+    order.sort_by(|&a, &b| left(&vertices[a]).total_cmp(&left(&vertices[b])));
+    let (mut end, mut shift) = (f64::NEG_INFINITY, 0.0);
+    for vertex in order {
+        let one = &mut vertices[vertex];
+        if end.is_finite() {
+            shift += (left(one) - end - GAP.0).max(0.0);
+        }
+        end = end.max(one.x + one.width / 2.0);
+        one.x -= shift;
     }
 }
 

@@ -185,12 +185,14 @@ fn draw_box(index: usize, node: &Node, (x, y): (f64, f64), numbered: bool, svg: 
             cx - 3.5
         );
     }
+    let name = shorten(&node.name);
+    let long = if width_of(&name) > 18 { " long" } else { "" };
     let _ = writeln!(
         svg,
-        "<text class=\"name\" x=\"{middle}\" y=\"{}\">{}</text><text class=\"what\" x=\"{middle}\" y=\"{}\">{}</text>\
+        "<text class=\"name{long}\" x=\"{middle}\" y=\"{}\">{}</text><text class=\"what\" x=\"{middle}\" y=\"{}\">{}</text>\
          <text class=\"root\" x=\"{middle}\" y=\"{}\">{}</text></g>",
         y + 27.0,
-        escape(&shorten(&node.name)),
+        escape(&name),
         y + 45.0,
         what(node),
         y + 62.0,
@@ -326,7 +328,7 @@ pub(super) fn style() -> String {
 .missing .shape{stroke-dasharray:5 4}
 text{text-anchor:middle}.key{text-anchor:start;font-size:12px;fill:#3d372e}
 .label{font-size:12px;fill:#3d372e;stroke:#fbfaf7;stroke-width:5px;paint-order:stroke}
-.name{font-size:15px;font-weight:600;fill:#26221b}.what{font-size:12px;fill:#4d463b}
+.name{font-size:15px;font-weight:600;fill:#26221b}.long{font-size:12.5px}.what{font-size:12px;fill:#4d463b}
 .root{font-size:11px;font-family:ui-monospace,monospace;fill:#6b6459}
 .coin{fill:none;stroke:#a67c1a;stroke-width:1.5}circle.coin{fill:#ffd95e}
 "
@@ -354,11 +356,10 @@ text{text-anchor:middle}.key{text-anchor:start;font-size:12px;fill:#3d372e}
     css + "}\n"
 }
 
-/// A name that fits into a box. Wide characters count twice.
+/// A name that fits into a box.
 fn shorten(name: &str) -> String {
-    const WIDEST: usize = 22;
-    let width = |c: char| if u32::from(c) >= 0x1100 { 2 } else { 1 };
-    if name.chars().map(width).sum::<usize>() <= WIDEST {
+    const WIDEST: usize = 25;
+    if width_of(name) <= WIDEST {
         return name.to_owned();
     }
     let mut used = 0;
@@ -367,6 +368,15 @@ fn shorten(name: &str) -> String {
         used < WIDEST
     };
     name.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// Wide characters count twice.
+fn width_of(name: &str) -> usize {
+    name.chars().map(width).sum()
+}
+
+fn width(c: char) -> usize {
+    if u32::from(c) >= 0x1100 && c != '…' { 2 } else { 1 }
 }
 
 /// Text for XML and HTML alike: no markup, and no character that XML does not allow.
