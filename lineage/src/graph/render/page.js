@@ -215,3 +215,4 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "/") { event.preventDefault(); search.focus(); }
   if (event.key === "Escape") choose(null);
 });
+picture.dataset.ready = "yes";
