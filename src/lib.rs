@@ -1,9 +1,11 @@
 //! countermark joins mark, lineage, credential and log, and checks all of it.
 //!
-//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares, [`slice`] proves a part of a file,
-//! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
-//! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
-//! [`sign`] writes the bundle of a release, [`records`] proves what is in a dataset, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares,
+//! [`slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
+//! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
+//! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
+//! takes bundles into a store, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
+//! Python package only call these.
 //!
 //! ```
 //! use countermark::{keyset, sign, verify};
@@ -33,6 +35,7 @@ pub mod diff;
 pub mod digest;
 pub mod disclose;
 mod error;
+pub mod graph;
 pub mod keyset;
 pub mod mark;
 mod marks;

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod records;
 pub mod sign;
 pub mod slice;
+pub mod store;
 pub mod verify;
 pub mod watermark;
 

@@ -18,5 +18,7 @@ pub mod open_file;
 pub mod records;
 #[cfg(feature = "object-store")]
 pub mod remote;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub mod store;
 
 pub use error::Error;
