@@ -3,7 +3,7 @@
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes and compares,
 //! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
 //! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
-//! [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//! [`export`] writes lineage in other tools' formats, [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
 //!
 //! ```
 //! use countermark::{keyset, sign, verify};
@@ -31,6 +31,7 @@ pub mod detect;
 pub mod digest;
 pub mod disclose;
 mod error;
+pub mod export;
 pub mod keyset;
 pub mod mark;
 mod marks;

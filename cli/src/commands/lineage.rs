@@ -1,4 +1,4 @@
-//! `lineage show` and `lineage graph`.
+//! `lineage show` and `lineage graph`; the other verbs of lineage stand in files of their own.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use countermark::io::files;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
+use super::export::{self, Export};
 use crate::args::Format;
 use crate::print::{self, Result};
 
@@ -18,6 +19,7 @@ pub enum Lineage {
     /// Draw the lineage
     #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
     Graph(LineageGraph),
+    Export(Export),
 }
 
 #[derive(Args)]
@@ -70,6 +72,7 @@ pub fn run(args: Lineage) -> Result<u8> {
             }
             print::table(&rows)?;
         }
+        Lineage::Export(args) => return export::run(args),
         Lineage::Graph(args) => {
             let graph = open(&args.bundle)?;
             match args.format {

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod derivation;
 pub mod diff;
 pub mod digest;
+pub mod export;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
