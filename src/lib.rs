@@ -3,7 +3,7 @@
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes and compares,
 //! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
 //! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
-//! [`export`] writes lineage in other tools' formats, [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
+//! [`export`] writes lineage in other tools' formats, [`card`] holds a model card against it, [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
 //!
 //! ```
 //! use countermark::{keyset, sign, verify};
@@ -26,6 +26,7 @@
 //! ```
 
 pub mod attack;
+pub mod card;
 pub mod derivation;
 pub mod detect;
 pub mod digest;

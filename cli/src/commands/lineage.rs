@@ -7,6 +7,7 @@ use countermark::io::files;
 use countermark::lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark::lineage::graph::render::Graph;
 
+use super::card::{self, Card};
 use super::export::{self, Export};
 use crate::args::Format;
 use crate::print::{self, Result};
@@ -20,6 +21,8 @@ pub enum Lineage {
     #[command(after_help = "Example: countermark lineage graph model.provenance.json --format svg > lineage.svg")]
     Graph(LineageGraph),
     Export(Export),
+    #[command(subcommand)]
+    Card(Card),
 }
 
 #[derive(Args)]
@@ -72,6 +75,7 @@ pub fn run(args: Lineage) -> Result<u8> {
             }
             print::table(&rows)?;
         }
+        Lineage::Card(args) => return card::run(args),
         Lineage::Export(args) => return export::run(args),
         Lineage::Graph(args) => {
             let graph = open(&args.bundle)?;

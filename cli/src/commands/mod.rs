@@ -2,6 +2,7 @@
 
 pub mod anchor;
 pub mod badge;
+pub mod card;
 pub mod demo;
 pub mod derivation;
 pub mod diff;
