@@ -28,21 +28,32 @@ pub fn percent_encode(path: &str) -> String {
 
 /// `text` as Markdown that shows it and does nothing else (CommonMark 0.31, sections 2.4 and 2.5).
 ///
-/// Every ASCII punctuation mark gets a backslash; `&`, `<`, `>` and `|` become character references, since tables are
-/// split before backslashes count everywhere; white space at the ends or in a row, and line ends, become references too.
+/// ASCII punctuation gets a backslash, unless it can do nothing where it stands; `&`, `<`, `>`, `|`, `` ` `` and `@` become
+/// character references, since tables and links are found before backslashes count everywhere; white space at the ends or
+/// in a row, and line ends, become references too.
 pub fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
-    let count = text.chars().count();
-    let mut after_space = true;
-    for (at, c) in text.chars().enumerate() {
-        match c {
-            '&' | '<' | '>' | '|' | '`' | ':' | '@' => drop(write!(out, "&#{};", c as u32)),
-            ' ' if !after_space && at + 1 < count => out.push(' '),
-            c if c.is_whitespace() || c.is_control() => drop(write!(out, "&#{};", c as u32)),
-            c if c.is_ascii_punctuation() => out.extend(['\\', c]),
-            c => out.push(c),
+    let (mut before, mut chars) = (None, text.chars().peekable());
+    while let Some(c) = chars.next() {
+        let after = chars.peek().copied();
+        let inside = |kind: fn(&char) -> bool| before.as_ref().is_some_and(kind) && after.as_ref().is_some_and(kind);
+        let harmless = match c {
+            ',' | ';' | '(' | ')' | '"' | '\'' | '/' | '?' | '%' => before.is_some(),
+            '-' => inside(char::is_ascii_alphanumeric),
+            // `www.` is a link by itself to some readers.
+            '.' => inside(char::is_ascii_alphanumeric) && before != Some('w') && before != Some('W'),
+            ':' => inside(char::is_ascii_digit) || (before.is_some() && after == Some(' ')),
+            ' ' => before.is_some_and(|before| before != ' ') && after.is_some(),
+            c => !c.is_ascii_punctuation() && !c.is_whitespace() && !c.is_control(),
+        };
+        if harmless {
+            out.push(c);
+        } else if c.is_ascii_punctuation() && !"&<>|`@:".contains(c) {
+            out.extend(['\\', c]);
+        } else {
+            let _ = write!(out, "&#{};", c as u32);
         }
-        after_space = c == ' ';
+        before = Some(c);
     }
     out
 }
