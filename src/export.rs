@@ -76,7 +76,10 @@ impl std::str::FromStr for Format {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Format::ALL.iter().find(|(word, _)| *word == text).map(|(_, format)| *format).ok_or_else(|| {
             let all: Vec<&str> = Format::ALL.iter().map(|(word, _)| *word).collect();
-            countermark_lineage::Error::usage(format!("unknown format {text:?}"), format!("use one of {}", all.join(", ")))
+            countermark_lineage::Error::usage(
+                format!("unknown format {text:?}"),
+                format!("use one of {}", all.join(", ")),
+            )
         })
     }
 }

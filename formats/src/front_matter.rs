@@ -209,7 +209,11 @@ impl<'a> Reader<'a> {
                     if open.len() == DEEPEST {
                         return fail("nested too deeply");
                     }
-                    open.push(if is_mapping { Open::Mapping { keys: BTreeSet::new(), key: true } } else { Open::Sequence });
+                    open.push(if is_mapping {
+                        Open::Mapping { keys: BTreeSet::new(), key: true }
+                    } else {
+                        Open::Sequence
+                    });
                 }
                 Event::MappingEnd | Event::SequenceEnd => {
                     open.pop();
@@ -227,7 +231,9 @@ impl<'a> Reader<'a> {
                         None => return fail("front matter is no list of fields; write `field: value` lines"),
                         Some(Open::Mapping { keys, key }) if *key => {
                             if text == "<<" {
-                                return fail("a merge key, which only some readers follow; write the fields themselves");
+                                return fail(
+                                    "a merge key, which only some readers follow; write the fields themselves",
+                                );
                             }
                             if !keys.insert(text.clone().into_owned()) {
                                 return fail("this field stands there twice; remove one");

@@ -16,7 +16,13 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
 
 /// A folder of these files.
-fn artifact(name: &str, kind: Kind, files: &[&str], parents: Vec<Parent>, process: Option<Process>) -> (Record, Parent) {
+fn artifact(
+    name: &str,
+    kind: Kind,
+    files: &[&str],
+    parents: Vec<Parent>,
+    process: Option<Process>,
+) -> (Record, Parent) {
     let key = SigningKey::from_bytes(&[7; 32]);
     let file = |path: &&str| File { path: (*path).to_owned(), size: 1, blake3: Hash::blake3(path.as_bytes()) };
     let listing = Listing::new(files.iter().map(file).collect()).unwrap();
@@ -89,11 +95,19 @@ fn strings(value: &Value, key: &str) -> Vec<String> {
 /// What a reader of the Markdown sees: the cells of tables and the paragraphs, and whether anything else is in it.
 fn rendered(markdown: &str) -> (Vec<String>, bool) {
     let (mut texts, mut text, mut clean) = (vec![], String::new(), true);
-    for event in Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES) {
+    for event in
+        Parser::new_ext(markdown, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES)
+    {
         match event {
             Event::Text(part) => text.push_str(&part),
-            Event::Start(Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock | Tag::CodeBlock(_) | Tag::FootnoteDefinition(_))
-            | Event::Html(_) | Event::InlineHtml(_) | Event::Code(_) | Event::FootnoteReference(_) | Event::Rule => clean = false,
+            Event::Start(
+                Tag::Link { .. } | Tag::Image { .. } | Tag::HtmlBlock | Tag::CodeBlock(_) | Tag::FootnoteDefinition(_),
+            )
+            | Event::Html(_)
+            | Event::InlineHtml(_)
+            | Event::Code(_)
+            | Event::FootnoteReference(_)
+            | Event::Rule => clean = false,
             Event::End(TagEnd::TableCell | TagEnd::Paragraph | TagEnd::Strong | TagEnd::Heading(_) | TagEnd::Item) => {
                 texts.push(std::mem::take(&mut text));
             }
@@ -162,7 +176,9 @@ fn check(names: &Names) {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    let sign = prop::sample::select("|<>&\"'`*_[](){}#+-.!\\~:/@$%^=;,? \u{a0}\u{2003}wwwhttps1aé".chars().collect::<Vec<_>>());
+    let sign = prop::sample::select(
+        "|<>&\"'`*_[](){}#+-.!\\~:/@$%^=;,? \u{a0}\u{2003}wwwhttps1aé".chars().collect::<Vec<_>>(),
+    );
     let part = prop_oneof![6 => sign, 1 => any::<char>()];
     prop::collection::vec(part, 1..30)
         .prop_map(String::from_iter)
@@ -185,10 +201,36 @@ proptest! {
 #[test]
 fn names_that_attack_a_format() {
     for name in [
-        "\",\"bomFormat\":\"x", "<script>alert(1)</script>", "](https://evil.example) [x", "| a | b |", "| not stated |",
-        "`code`", "![x](https://evil.example/x.png)", "<!-- hidden -->", "&lt;b&gt;", "&#60;", "# heading", "1. item", "- item",
-        "[x]: https://evil.example", "[^1]", "www.evil.example", "https://evil.example", "a@evil.example", "*not stated*",
-        "~~gone~~", " leading and trailing ", "a  b", "...", "---", "\\", "\\|", "{{ template }}", "${x}", "$x$", "\u{a0}",
+        "\",\"bomFormat\":\"x",
+        "<script>alert(1)</script>",
+        "](https://evil.example) [x",
+        "| a | b |",
+        "| not stated |",
+        "`code`",
+        "![x](https://evil.example/x.png)",
+        "<!-- hidden -->",
+        "&lt;b&gt;",
+        "&#60;",
+        "# heading",
+        "1. item",
+        "- item",
+        "[x]: https://evil.example",
+        "[^1]",
+        "www.evil.example",
+        "https://evil.example",
+        "a@evil.example",
+        "*not stated*",
+        "~~gone~~",
+        " leading and trailing ",
+        "a  b",
+        "...",
+        "---",
+        "\\",
+        "\\|",
+        "{{ template }}",
+        "${x}",
+        "$x$",
+        "\u{a0}",
     ] {
         let file = name.replace(['\\', '/'], "_").replace("...", "dots");
         check(&Names { model: name.into(), data: name.into(), file, parameter: name.into() });
@@ -208,11 +250,10 @@ fn a_name_that_two_artifacts_have_cannot_be_answered_by_name() {
     assert_eq!(answered.text(&model.nodes()[1], |about| &about.license), Some("MIT"));
     assert_eq!(answered.text(model.artifact(), |about| &about.license), None);
     let document = json(&spdx::export(&model, &answered, None));
-    let ids: BTreeMap<String, usize> =
-        strings(&document, "spdxId").into_iter().fold(BTreeMap::new(), |mut ids, id| {
-            *ids.entry(id).or_default() += 1;
-            ids
-        });
+    let ids: BTreeMap<String, usize> = strings(&document, "spdxId").into_iter().fold(BTreeMap::new(), |mut ids, id| {
+        *ids.entry(id).or_default() += 1;
+        ids
+    });
     assert!(ids.values().all(|count| *count == 1), "{ids:?}");
 }
 

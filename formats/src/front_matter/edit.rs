@@ -29,7 +29,10 @@ impl FrontMatter {
             return Ok(card.to_owned());
         }
         if self.is_flow {
-            return fail(2, "this front matter is written in braces; write it as `field: value` lines to have it edited");
+            return fail(
+                2,
+                "this front matter is written in braces; write it as `field: value` lines to have it edited",
+            );
         }
         let newline = if card.starts_with("---\r\n") { "\r\n" } else { "\n" };
         let (mut out, mut done) = (String::with_capacity(card.len() + 256), 0);
@@ -92,7 +95,8 @@ impl FrontMatter {
         if wanted && others(self, card) == others(&again, edited) {
             return Ok(());
         }
-        let reason = "the change would not read back as it was asked for; write the fields one to a line, then try again";
+        let reason =
+            "the change would not read back as it was asked for; write the fields one to a line, then try again";
         Err(Error { line: 1, reason: reason.to_owned() })
     }
 }

@@ -99,10 +99,35 @@ pub fn export(facts: &Facts, answers: &Answers, files: Option<&Measured>) -> Res
 fn context() -> Value {
     let mut context = Map::new();
     for term in [
-        "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject",
-        "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5",
-        "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
-        "source", "subField", "transform",
+        "arrayShape",
+        "citeAs",
+        "column",
+        "containedIn",
+        "equivalentProperty",
+        "extract",
+        "field",
+        "fileObject",
+        "fileProperty",
+        "fileSet",
+        "format",
+        "includes",
+        "isArray",
+        "isLiveDataset",
+        "jsonPath",
+        "key",
+        "md5",
+        "parentField",
+        "path",
+        "recordSet",
+        "references",
+        "regex",
+        "repeated",
+        "replace",
+        "samplingRate",
+        "separator",
+        "source",
+        "subField",
+        "transform",
     ] {
         context.insert(term.to_owned(), json!(format!("cr:{term}")));
     }
@@ -146,13 +171,7 @@ fn file_object(facts: &Facts, answers: &Answers, files: Option<&Measured>, file:
 }
 
 /// What was signed or read, and only then what was answered; an answer that says otherwise is refused.
-fn sha256(
-    node: &Node,
-    facts: &Facts,
-    answers: &Answers,
-    files: Option<&Measured>,
-    file: &File,
-) -> Result<Hash, Error> {
+fn sha256(node: &Node, facts: &Facts, answers: &Answers, files: Option<&Measured>, file: &File) -> Result<Hash, Error> {
     let statement = facts.statement();
     let signed = (!statement.predicate.folder).then(|| statement.sha256());
     let known = files.and_then(|files| files.sha256.get(&file.path).copied()).or(signed);

@@ -135,28 +135,44 @@ fn sections(facts: &Facts, answers: &Answers) -> Result<Vec<Section>, Error> {
     let contact = [stated(&provider.contact), stated(&provider.url)].into_iter().flatten().collect::<Vec<_>>();
     let sizes = eu.sizes.iter().map(|(modality, size)| format!("{modality}: {size}")).collect();
     let mut out = vec![
-        Section { number: "1", title: "General information", fields: vec![
-            ("Version of the summary".to_owned(), Field::text(&eu.summary_version)),
-            ("Date of the statement".to_owned(), Field::Text(super::utc(facts.statement()))),
-        ] },
-        Section { number: "1.1", title: "Provider identification", fields: vec![
-            ("Provider name".to_owned(), Field::text(&provider.name)),
-            ("Contact details".to_owned(), Field::text(&contact.join(", "))),
-            ("Authorised representative".to_owned(), Field::text(&provider.representative)),
-        ] },
-        Section { number: "1.2", title: "Model identification", fields: vec![
-            ("Model name".to_owned(), Field::Text(model.name.clone())),
-            ("Version".to_owned(), about(|about| &about.version)),
-            ("Model dependencies".to_owned(), dependencies(facts, answers)),
-            ("Date of placement on the Union market".to_owned(), Field::text(&eu.placed_on_market)),
-        ] },
-        Section { number: "1.3", title: "Modalities, overall size and other characteristics", fields: vec![
-            ("Modalities".to_owned(), Field::list(answers.list(model, |about| &about.modalities).to_vec())),
-            ("Training data size by modality".to_owned(), Field::list(sizes)),
-            ("Latest date of data acquisition".to_owned(), Field::text(&eu.latest_data)),
-            ("Training goes on with new data".to_owned(), Field::text(&eu.continuous)),
-            ("Linguistic characteristics".to_owned(), Field::text(&eu.linguistic)),
-        ] },
+        Section {
+            number: "1",
+            title: "General information",
+            fields: vec![
+                ("Version of the summary".to_owned(), Field::text(&eu.summary_version)),
+                ("Date of the statement".to_owned(), Field::Text(super::utc(facts.statement()))),
+            ],
+        },
+        Section {
+            number: "1.1",
+            title: "Provider identification",
+            fields: vec![
+                ("Provider name".to_owned(), Field::text(&provider.name)),
+                ("Contact details".to_owned(), Field::text(&contact.join(", "))),
+                ("Authorised representative".to_owned(), Field::text(&provider.representative)),
+            ],
+        },
+        Section {
+            number: "1.2",
+            title: "Model identification",
+            fields: vec![
+                ("Model name".to_owned(), Field::Text(model.name.clone())),
+                ("Version".to_owned(), about(|about| &about.version)),
+                ("Model dependencies".to_owned(), dependencies(facts, answers)),
+                ("Date of placement on the Union market".to_owned(), Field::text(&eu.placed_on_market)),
+            ],
+        },
+        Section {
+            number: "1.3",
+            title: "Modalities, overall size and other characteristics",
+            fields: vec![
+                ("Modalities".to_owned(), Field::list(answers.list(model, |about| &about.modalities).to_vec())),
+                ("Training data size by modality".to_owned(), Field::list(sizes)),
+                ("Latest date of data acquisition".to_owned(), Field::text(&eu.latest_data)),
+                ("Training goes on with new data".to_owned(), Field::text(&eu.continuous)),
+                ("Linguistic characteristics".to_owned(), Field::text(&eu.linguistic)),
+            ],
+        },
         Section { number: "2", title: "List of data sources", fields: vec![] },
     ];
     let datasets = facts.datasets();

@@ -172,9 +172,7 @@ impl Facts {
 
     /// Every edge: child, relation, parent; children in the order of [`Facts::nodes`].
     pub fn edges(&self) -> impl Iterator<Item = (&Node, Relation, &Node)> {
-        self.nodes
-            .iter()
-            .flat_map(|child| self.parents(child).map(move |(relation, parent)| (child, relation, parent)))
+        self.nodes.iter().flat_map(|child| self.parents(child).map(move |(relation, parent)| (child, relation, parent)))
     }
 
     /// What `child` was made from, and how.

@@ -283,10 +283,12 @@ fn compare(signed: &Signed<'_>, field: Field, claims: &[String], rows: &mut Vec<
         let direct = parents.iter().find(|(parent, _)| named.iter().any(|node| node.id == parent.id));
         if let Some((parent, relations)) = direct {
             let relations: Vec<&str> = relations.iter().map(|relation| relation.as_str()).collect();
-            let detail = format!("is signed: {} {}, statement {}", relations.join(", "), parent.name, parent.id.short());
+            let detail =
+                format!("is signed: {} {}, statement {}", relations.join(", "), parent.name, parent.id.short());
             rows.push(Check::new(row, State::Verified, detail));
         } else if let Some(node) = named.first() {
-            let detail = format!("is signed as an ancestor, not as a parent: {}, statement {}", node.name, node.id.short());
+            let detail =
+                format!("is signed as an ancestor, not as a parent: {}, statement {}", node.name, node.id.short());
             rows.push(Check::new(row, State::Verified, detail));
         } else {
             if nameless.is_empty() {

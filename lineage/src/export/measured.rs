@@ -28,11 +28,7 @@ impl Measured {
     ///
     /// # Errors
     /// [`Error::Input`] when a file is not the one that was signed, [`Error::Io`] when one cannot be read.
-    pub fn of(
-        artifact: &Artifact,
-        statement: &Statement,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Self, Error> {
+    pub fn of(artifact: &Artifact, statement: &Statement, progress: &(dyn Fn(u64) + Sync)) -> Result<Self, Error> {
         let help = "name the very file or folder that the bundle is about";
         let listing = statement.predicate.listing.files();
         if artifact.is_folder != statement.predicate.folder || artifact.files.len() != listing.len() {
@@ -62,7 +58,8 @@ impl Measured {
             if Hash(blake3.finalize().into()) != signed.blake3 {
                 return refuse("is not the file that was signed");
             }
-            let table = is_table.then(|| table::sniff(&signed.path, &head, head.len() as u64 == source.len())).flatten();
+            let table =
+                is_table.then(|| table::sniff(&signed.path, &head, head.len() as u64 == source.len())).flatten();
             Ok((signed.path.clone(), Hash(sha256.finalize().into()), table))
         });
         let mut measured = Measured::default();

@@ -67,13 +67,16 @@ fn event(facts: &Facts, node: &Node, statement: &Statement) -> Value {
             json!({ "relation": relation.as_str(), "name": parent.name, "statement": parent.id.to_string() })
         })
         .collect();
-    let run_facet = facet("LineageRunFacet", json!({
-        "statement": node.id.to_string(),
-        "signer": predicate.signer.to_string(),
-        "edges": edges,
-        "parameters": process,
-        "revision": predicate.process.as_ref().and_then(|process| process.revision.clone()),
-    }));
+    let run_facet = facet(
+        "LineageRunFacet",
+        json!({
+            "statement": node.id.to_string(),
+            "signer": predicate.signer.to_string(),
+            "edges": edges,
+            "parameters": process,
+            "revision": predicate.process.as_ref().and_then(|process| process.revision.clone()),
+        }),
+    );
     let is_training = predicate.parents.iter().any(|parent| parent.relation == Relation::TrainedOn);
     let job = if is_training { "train" } else { "derive" };
     event["schemaURL"] = json!(format!("{SPEC}#/$defs/RunEvent"));
@@ -120,18 +123,20 @@ fn dataset(node: &Node) -> Value {
         artifact["signer"] = json!(predicate.signer.to_string());
         artifact["bytes"] = json!(predicate.listing.total_size());
         artifact["files"] = json!(predicate.listing.files().len());
-        facets["datasetType"] = standard("1-0-1", "DatasetTypeDatasetFacet", json!({
-            "datasetType": match predicate.kind {
-                Kind::Model | Kind::Adapter => "MODEL",
-                Kind::Dataset | Kind::Shard => "DATASET",
-                _ => "FILE",
-            },
-            "subType": predicate.kind.as_str(),
-        }));
+        facets["datasetType"] = standard(
+            "1-0-1",
+            "DatasetTypeDatasetFacet",
+            json!({
+                "datasetType": match predicate.kind {
+                    Kind::Model | Kind::Adapter => "MODEL",
+                    Kind::Dataset | Kind::Shard => "DATASET",
+                    _ => "FILE",
+                },
+                "subType": predicate.kind.as_str(),
+            }),
+        );
         if let Some(tensors) = &predicate.tensors {
-            let field = |tensor: &crate::digest::checkpoint::Tensor| {
-                json!({ "name": tensor.name, "type": format!("{}{:?}", tensor.dtype, tensor.shape) })
-            };
+            let field = |tensor: &crate::digest::checkpoint::Tensor| json!({ "name": tensor.name, "type": format!("{}{:?}", tensor.dtype, tensor.shape) });
             let fields: Vec<Value> = tensors.list.iter().map(field).collect();
             facets["schema"] = standard("1-2-0", "SchemaDatasetFacet", json!({ "fields": fields }));
         }

@@ -170,7 +170,8 @@ impl Writer<'_> {
             let key = predicate.signer.to_string();
             self.agent(&signer_iri(&key), "Agent", &format!("holder of {key}"));
             // Whoever signs a release supplies it; the provider, when a person names one, is the better answer.
-            fields["suppliedBy"] = match stated(&answers.provider.name).filter(|_| node.id == self.facts.artifact().id) {
+            fields["suppliedBy"] = match stated(&answers.provider.name).filter(|_| node.id == self.facts.artifact().id)
+            {
                 Some(name) => {
                     let id = self.iri("provider");
                     self.agent(&id, "Organization", name);
@@ -257,9 +258,8 @@ impl Writer<'_> {
 
 /// Our words for modalities as the standard's types of datasets; it has a word for "nobody said".
 fn dataset_types(modalities: &[String]) -> Vec<&str> {
-    const KNOWN: [&str; 10] = [
-        "audio", "categorical", "graph", "image", "numeric", "sensor", "syntactic", "text", "timeseries", "video",
-    ];
+    const KNOWN: [&str; 10] =
+        ["audio", "categorical", "graph", "image", "numeric", "sensor", "syntactic", "text", "timeseries", "video"];
     let word = |modality: &String| match modality.as_str() {
         "tabular" | "structured" => "structured",
         word => KNOWN.into_iter().find(|known| *known == word).unwrap_or("other"),

@@ -107,7 +107,9 @@ fn column((name, seen): (String, Option<Values>)) -> Column {
 fn join(seen: Option<Values>, value: Values) -> Values {
     match (seen, value) {
         (None, value) => value,
-        (Some(Values::Integer | Values::Float), Values::Float) | (Some(Values::Float), Values::Integer) => Values::Float,
+        (Some(Values::Integer | Values::Float), Values::Float) | (Some(Values::Float), Values::Integer) => {
+            Values::Float
+        }
         (Some(seen), value) if seen == value => value,
         _ => Values::Text,
     }
@@ -205,20 +207,20 @@ mod tests {
     #[test]
     fn columns_of_csv() {
         let text = "id,\"a \"\"b\"\"\nc\",x\r\n1,\"u,v\",2.5\r\n2,w,3\r\n";
-        assert_eq!(columns("t.csv", "id,x\n1,2.5\n2,3\n", true), [
-            ("id".to_owned(), Values::Integer),
-            ("x".to_owned(), Values::Float)
-        ]);
+        assert_eq!(
+            columns("t.csv", "id,x\n1,2.5\n2,3\n", true),
+            [("id".to_owned(), Values::Integer), ("x".to_owned(), Values::Float)]
+        );
         // A line end inside of quotes is a control character in a name: not described.
         assert_eq!(columns("t.csv", text, true), []);
-        assert_eq!(columns("t.csv", "id,\"a \"\"b\"\"\"\n1,\"u,\nv\"\n", true), [
-            ("id".to_owned(), Values::Integer),
-            ("a \"b\"".to_owned(), Values::Text)
-        ]);
-        assert_eq!(columns("t.csv", "id,x\n1,2\n3", false), [
-            ("id".to_owned(), Values::Text),
-            ("x".to_owned(), Values::Text)
-        ]);
+        assert_eq!(
+            columns("t.csv", "id,\"a \"\"b\"\"\"\n1,\"u,\nv\"\n", true),
+            [("id".to_owned(), Values::Integer), ("a \"b\"".to_owned(), Values::Text)]
+        );
+        assert_eq!(
+            columns("t.csv", "id,x\n1,2\n3", false),
+            [("id".to_owned(), Values::Text), ("x".to_owned(), Values::Text)]
+        );
         for bad in ["", "a,a\n1,2\n", "a,b\n1\n", "a,b\n\"1,2\n", "a,\n1,2\n"] {
             assert_eq!(columns("t.csv", bad, true), [], "{bad:?}");
         }
