@@ -47,6 +47,7 @@ mod roles;
 mod rows;
 pub mod safetensors;
 mod scaled;
+pub mod table;
 mod tensor_info;
 
 pub use checkpoint::{Checkpoint, Tensor};

@@ -4,12 +4,12 @@
 //! a folder's files come from reading it ([`Measured`]) or from the answers. Our BLAKE3 stands beside it in a vocabulary
 //! of our own. Tables that were read become record sets. Parents are `prov:wasDerivedFrom`.
 
+use countermark_formats::table::{Column, Table, Values};
 use serde_json::{Map, Value, json};
 
 use super::answers::{About, Answers};
 use super::facts::{Facts, Node};
 use super::measured::Measured;
-use super::table::{Table, Values};
 use super::text::percent_encode;
 use super::to_text;
 use crate::Error;
@@ -215,7 +215,7 @@ fn media_type(path: &str) -> &'static str {
 
 fn record_set(path: &str, table: &Table) -> Value {
     let id = format!("records/{}", percent_encode(path));
-    let field = |column: &super::table::Column| {
+    let field = |column: &Column| {
         json!({
             "@type": "cr:Field",
             "@id": format!("{id}/{}", percent_encode(&column.name)),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use countermark_formats::table::{self, Table};
 use rayon::prelude::*;
 use sha2::Digest as _;
 
-use super::table::{self, Table};
 use crate::Error;
 use crate::digest::Hash;
 use crate::digest::artifact::Artifact;

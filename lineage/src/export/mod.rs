@@ -18,7 +18,6 @@ pub mod measured;
 pub mod openlineage;
 pub mod slsa;
 pub mod spdx;
-pub mod table;
 mod text;
 
 pub use answers::Answers;

