@@ -11,8 +11,8 @@ use countermark::card;
 use countermark::export::{self, Format, Request};
 use countermark::lineage::bundle::Bundle;
 use countermark::lineage::export::hub_card::Comparison;
-use countermark::lineage::graph::Relation;
 use countermark::lineage::graph::statement::{Process, Statement};
+use countermark::lineage::graph::{Kind, Relation};
 use countermark::lineage::verdict::State;
 use countermark::sign::{self, ParentRequest};
 use countermark::{Error, keyset, silent};
@@ -732,4 +732,115 @@ fn a_card_is_written_with_the_signed_parents_and_nothing_else_changed() {
     if let Some(read) = valid("card", &release.path("child/README.md"), &[]) {
         assert_eq!(read["tags"], json!(hard));
     }
+}
+
+#[test]
+fn single_files_content_and_every_relation() {
+    let release = Release::make();
+    // A dataset of one file: its SHA-256 is signed, so no format needs the bytes.
+    fs::write(release.path("data.csv"), "a,b\n1,2\n").unwrap();
+    release.sign("data.csv", &[(Relation::DerivedFrom, "data")], &[]);
+    let root = release.statement("data.csv").root().to_string();
+    let sha256 = sha256_of(&release.path("data.csv"));
+    let answers = release.answers(&ABOUT_DATA.replace("artifact.data", "artifact.\"data.csv\""));
+    let (text, path) =
+        release.export("data.csv", Format::Croissant, |request| request.answers = Some(answers)).unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&document["distribution"][0]["sha256"], document["recordSet"].is_null()), (&json!(sha256), true));
+    assert_eq!(document["prov:wasDerivedFrom"][0]["cm:relation"], "derived-from");
+    valid("croissant", &path, &[]);
+    fs::remove_file(path).unwrap();
+    let (_, path) = release.export("data.csv", Format::Spdx, |_| ()).unwrap();
+    if let Some(read) = valid("spdx", &path, &[]) {
+        assert_eq!(read["hashes"]["data.csv"], json!({ "blake3": root, "sha256": sha256 }));
+    }
+    let (text, path) = release.export("data.csv", Format::Cyclonedx, |_| ()).unwrap();
+    valid("cyclonedx", &path, &[]);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["metadata"]["component"]["hashes"][0]["content"], root);
+    let (_, path) = release.export("data.csv", Format::Slsa, |_| ()).unwrap();
+    if let Some(read) = valid("slsa", &path, &[]) {
+        assert_eq!(read["subject"], json!({ "data.csv": { "blake3": root, "sha256": sha256 } }));
+    }
+    let (_, path) = release.export("data.csv", Format::Openlineage, |_| ()).unwrap();
+    valid("openlineage", &path, &[]);
+
+    // What a model generated: the edge runs the other way in SPDX.
+    fs::write(release.path("answer.txt"), "42\n").unwrap();
+    let mut request = sign::Request::new(release.path("answer.txt"), release.path("keys/owner.key"));
+    request.kind = Some(Kind::GeneratedContent);
+    let bundle = release.bundle("child");
+    request.parents = vec![ParentRequest { relation: Relation::GeneratedBy, bundle, path: None }];
+    sign::sign(&request, &silent()).unwrap();
+    let (_, path) = release.export("answer.txt", Format::Spdx, |_| ()).unwrap();
+    if let Some(read) = valid("spdx", &path, &[]) {
+        assert!(read["relationships"].as_array().unwrap().contains(&json!(["child", "generates", ["answer.txt"]])));
+    }
+    let (_, path) = release.export("answer.txt", Format::Cyclonedx, |_| ()).unwrap();
+    valid("cyclonedx", &path, &[]);
+
+    // Every relation in every format, and the hub's word for it, if it has one.
+    for relation in Relation::ALL {
+        release.model("made", 3);
+        release.sign("made", &[(*relation, "base")], &[]);
+        for (name, format) in [
+            ("spdx", Format::Spdx),
+            ("cyclonedx", Format::Cyclonedx),
+            ("slsa", Format::Slsa),
+            ("openlineage", Format::Openlineage),
+        ] {
+            let (text, path) = release.export("made", format, |_| ()).unwrap();
+            assert!(text.contains(relation.as_str()), "{relation} in {name}");
+            if *relation == Relation::QuantisedFrom {
+                valid(name, &path, &[]);
+            }
+        }
+        let word = match relation {
+            Relation::FineTunedFrom => "finetune",
+            Relation::AdapterOf => "adapter",
+            Relation::QuantisedFrom => "quantized",
+            Relation::MergedFrom => "merge",
+            // A base that is stated as data stands in another field of the card.
+            Relation::TrainedOn => continue,
+            _ => "",
+        };
+        let mut request = card::Request::new(release.path("made"));
+        assert!(card::write(&request, &silent()).unwrap());
+        let written = fs::read_to_string(release.path("made/README.md")).unwrap();
+        assert!(written.contains("base_model: lab/base\n"), "{written}");
+        assert_eq!(written.contains("base_model_relation"), !word.is_empty(), "{written}");
+        request.policy = Some(release.path("keys/policy.toml"));
+        let agreed = card::check(&request, &silent()).unwrap();
+        assert_eq!(agreed.state, State::Verified, "{relation}: {agreed:#?}");
+        for claimed in ["finetune", "adapter", "quantized", "merge"] {
+            let text = format!("---\nbase_model: lab/base\nbase_model_relation: {claimed}\n---\n");
+            fs::write(release.path("made/README.md"), text).unwrap();
+            let expected = if claimed == word {
+                State::Verified
+            } else if word.is_empty() {
+                State::Unknown
+            } else {
+                State::Invalid
+            };
+            assert_eq!(card::check(&request, &silent()).unwrap().state, expected, "{relation} {claimed}");
+        }
+    }
+}
+
+/// base → step, published nowhere known → final: a card may name the base in place of the step.
+#[test]
+fn a_parent_that_nobody_published_is_covered_by_its_own_ancestor() {
+    let release = Release::make();
+    release.model("step", 4);
+    release.sign("step", &[(Relation::FineTunedFrom, "base")], &[]);
+    release.model("child", 5);
+    release.sign("child", &[(Relation::QuantisedFrom, "step")], &[]);
+    let comparison = check(&release, "---\nbase_model: lab/base\n---\n", "");
+    assert_eq!(comparison.state, State::Verified, "{comparison:#?}");
+    assert!(comparison.checks.iter().any(|row| row.detail.contains("as an ancestor, not as a parent")));
+    let comparison = check(&release, "---\nbase_model: lab/base\n---\n", "[hub]\nstep = \"lab/step\"\n");
+    assert_eq!(comparison.state, State::Invalid, "a published parent must be named: {comparison:#?}");
+    // The relation is that to the step, which the card does not name.
+    let card = "---\nbase_model: lab/base\nbase_model_relation: quantized\n---\n";
+    assert_eq!(check(&release, card, "").state, State::Unknown);
 }

@@ -292,3 +292,38 @@ fn answers_that_say_nothing_or_too_much() {
 fn empty_for(facts: &Facts) -> Answers {
     Answers::parse(&answers::template(facts), facts).unwrap()
 }
+
+/// A long and wide ancestry takes time in proportion to its edges, not to their square.
+#[test]
+fn thousands_of_ancestors() {
+    const COUNT: usize = 4001;
+    let mut parents: Vec<Parent> = vec![];
+    let mut records = vec![];
+    for index in 0..COUNT {
+        let kind = if index % 3 == 0 { Kind::Dataset } else { Kind::Model };
+        let edges = parents.iter().rev().take(8).cloned().collect();
+        let (record, mut edge) = artifact(&format!("artifact {index}"), kind, &["f"], edges, None);
+        edge.relation = if index % 3 == 0 { Relation::TrainedOn } else { Relation::FineTunedFrom };
+        records.push(record);
+        parents.push(edge);
+    }
+    records.reverse();
+    let start = std::time::Instant::now();
+    let facts = Facts::of(&Bundle::new(records)).unwrap();
+    let none = Answers::default();
+    let lengths = [
+        spdx::export(&facts, &none, None).len(),
+        cyclonedx::export(&facts, &none, None).len(),
+        openlineage::export(&facts).len(),
+        slsa::export(&facts, None).len(),
+    ];
+    assert!(lengths.iter().all(|length| *length > 1000));
+    let claims: String = (0..20_000).map(|claim| format!("- lab/m{claim}\n")).collect();
+    let card = format!("---\nbase_model:\n{claims}---\n");
+    let comparison = countermark_lineage::export::hub_card::check(&facts, &none, &card).unwrap();
+    assert!(comparison.checks.len() > 20_000);
+    assert!(eu_summary::to_markdown(&facts, &none).unwrap().contains("artifact 3"));
+    let elapsed = start.elapsed();
+    assert!(elapsed.as_secs() < 30, "{elapsed:?}");
+    eprintln!("{COUNT} statements in five formats and a card: {elapsed:?}");
+}

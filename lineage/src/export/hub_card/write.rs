@@ -70,12 +70,14 @@ pub fn write(facts: &Facts, answers: &Answers, card: &str) -> Result<String, Err
             tags.push(tag.clone());
         }
     }
-    if !tags.is_empty() || front.get("tags").is_some() {
-        // A single tag written as text is as good as a list of one.
-        let is_same = matches!(front.get("tags"), Some(Value::Text(text)) if tags == [text.clone()]);
-        if !is_same && !matches!(front.get("tags"), Some(Value::Null)) || !tags.is_empty() && !is_same {
-            changes.push(("tags", Change::List(tags)));
-        }
+    // A single tag written as text is as good as a list of one.
+    let stands = match front.get("tags") {
+        Some(Value::Text(text)) => tags == [text.clone()],
+        None | Some(Value::Null) => tags.is_empty(),
+        _ => false,
+    };
+    if !stands {
+        changes.push(("tags", Change::List(tags)));
     }
     let help = "nothing was written";
     front.edit(card, &changes).map_err(|error| Error::input("README.md", error.to_string(), help))
