@@ -170,7 +170,7 @@ impl Answers {
         }
         for key in answers.artifact.keys().chain(answers.hub.keys()) {
             let of_id = Hash::parse(key).and_then(|id| facts.node(&id));
-            match facts.nodes().iter().filter(|node| node.name == *key).count() {
+            match facts.count_named(key) {
                 0 if of_id.is_some() => {}
                 0 => return refuse(&format!("key {key:?}"), "is no artifact of this bundle".to_owned()),
                 1 => {}
@@ -322,8 +322,7 @@ pub fn template(facts: &Facts) -> String {
 
 /// The quoted TOML key of `node`: its name, or its id when another has the same name.
 fn key(facts: &Facts, node: &Node) -> String {
-    let is_alone = facts.nodes().iter().filter(|other| other.name == node.name).count() == 1;
-    let key = if is_alone { node.name.clone() } else { node.id.to_string() };
+    let key = if facts.count_named(&node.name) == 1 { node.name.clone() } else { node.id.to_string() };
     // A JSON string is a TOML basic string, but for DEL, which names cannot hold.
     serde_json::Value::from(key).to_string()
 }

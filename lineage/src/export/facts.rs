@@ -16,6 +16,8 @@ pub struct Facts {
     nodes: Vec<Node>,
     position: BTreeMap<Hash, usize>,
     children: BTreeMap<Hash, Vec<usize>>,
+    /// How many artifacts have a name.
+    names: BTreeMap<String, usize>,
 }
 
 /// One artifact of the graph.
@@ -110,7 +112,9 @@ impl Facts {
             let place = format!("record {} ({:?})", nodes[stranger].id.short(), nodes[stranger].name);
             return refuse(place, "is no ancestor of the artifact");
         }
-        Ok(Facts { artifact, nodes, position, children })
+        let mut names = BTreeMap::new();
+        nodes.iter().for_each(|node| *names.entry(node.name.clone()).or_default() += 1);
+        Ok(Facts { artifact, nodes, position, children, names })
     }
 
     /// Refuses unless the policy vouches for every signer, name and edge, and revokes nothing.
@@ -168,6 +172,11 @@ impl Facts {
     /// The ancestor with this statement.
     pub fn node(&self, id: &Hash) -> Option<&Node> {
         self.position.get(id).map(|&at| &self.nodes[at])
+    }
+
+    /// How many artifacts here have this name.
+    pub fn count_named(&self, name: &str) -> usize {
+        self.names.get(name).copied().unwrap_or(0)
     }
 
     /// Every edge: child, relation, parent; children in the order of [`Facts::nodes`].

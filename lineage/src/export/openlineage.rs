@@ -54,7 +54,7 @@ fn event(facts: &Facts, node: &Node, statement: &Statement) -> Value {
     let mut event = json!({ "eventTime": utc(statement), "producer": producer() });
     if predicate.parents.is_empty() && predicate.process.is_none() {
         event["schemaURL"] = json!(format!("{SPEC}#/$defs/DatasetEvent"));
-        event["dataset"] = dataset(node);
+        event["dataset"] = dataset(node, true);
         return event;
     }
     let mut process = Map::new();
@@ -83,8 +83,8 @@ fn event(facts: &Facts, node: &Node, statement: &Statement) -> Value {
     event["eventType"] = json!("COMPLETE");
     event["run"] = json!({ "runId": uuid(&node.id), "facets": { "countermark_lineage": run_facet } });
     event["job"] = json!({ "namespace": NAMESPACE, "name": format!("{job} {}", node.name), "facets": {} });
-    event["inputs"] = facts.parents(node).map(|(_, parent)| dataset(parent)).collect();
-    event["outputs"] = json!([dataset(node)]);
+    event["inputs"] = facts.parents(node).map(|(_, parent)| dataset(parent, false)).collect();
+    event["outputs"] = json!([dataset(node, true)]);
     // One parent may stand in several relations; it is one input.
     if let Some(inputs) = event["inputs"].as_array_mut() {
         let mut seen = std::collections::BTreeSet::new();
@@ -111,7 +111,8 @@ fn standard(version: &str, name: &str, mut fields: Value) -> Value {
     fields
 }
 
-fn dataset(node: &Node) -> Value {
+/// Its tensors stand only where the artifact itself is reported: a base has many children, and each names it as input.
+fn dataset(node: &Node, with_tensors: bool) -> Value {
     let mut facets = json!({
         "version": standard("1-0-1", "DatasetVersionDatasetFacet", json!({ "datasetVersion": node.root.to_string() })),
         "dataSource": standard("1-0-1", "DatasourceDatasetFacet", json!({ "name": node.name, "uri": node.iri() })),
@@ -135,7 +136,7 @@ fn dataset(node: &Node) -> Value {
                 "subType": predicate.kind.as_str(),
             }),
         );
-        if let Some(tensors) = &predicate.tensors {
+        if let Some(tensors) = predicate.tensors.as_ref().filter(|_| with_tensors) {
             let field = |tensor: &crate::digest::checkpoint::Tensor| json!({ "name": tensor.name, "type": format!("{}{:?}", tensor.dtype, tensor.shape) });
             let fields: Vec<Value> = tensors.list.iter().map(field).collect();
             facets["schema"] = standard("1-2-0", "SchemaDatasetFacet", json!({ "fields": fields }));
