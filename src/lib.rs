@@ -4,7 +4,8 @@
 //! [`slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
-//! takes bundles into a store, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
+//! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
+//! [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
 //!
 //! ```
@@ -29,12 +30,14 @@
 
 pub mod attack;
 mod cache;
+pub mod card;
 pub mod derivation;
 pub mod detect;
 pub mod diff;
 pub mod digest;
 pub mod disclose;
 mod error;
+pub mod export;
 pub mod graph;
 pub mod keyset;
 pub mod mark;

@@ -1,4 +1,4 @@
-//! Checkpoints, parsed as hostile bytes: headers, number formats, and the matrices of the network.
+//! Checkpoints and model cards, parsed as hostile bytes: headers, number formats, and the matrices of the network.
 //!
 //! Both countermark libraries read model files through this crate, so that nobody parses twice. It does no I/O of its
 //! own: bytes come through [`ReadAt`], which a file, a byte slice or a ranged download can implement.
@@ -42,6 +42,7 @@ mod dtype;
 mod edit;
 mod error;
 mod float8;
+pub mod front_matter;
 pub mod gguf;
 mod gptq;
 mod index;
@@ -57,6 +58,7 @@ mod roles;
 mod rows;
 pub mod safetensors;
 mod scaled;
+pub mod table;
 mod tensor_info;
 mod tensors;
 mod torch;

@@ -17,6 +17,7 @@ pub mod cbor;
 pub mod credential;
 pub mod digest;
 mod error;
+pub mod export;
 pub mod graph;
 mod limit;
 pub mod verdict;

@@ -9,6 +9,8 @@ use countermark::lineage::graph::query::{self, MAX_DEPTH, Walk};
 use countermark::lineage::graph::render::Graph;
 use countermark::lineage::verdict::printable;
 
+use super::card::{self, Card};
+use super::export::{self, Export};
 use super::records;
 use super::slice::{self, CheckSlice, ProveSlice};
 use super::store::{self, StoreArgs};
@@ -46,6 +48,9 @@ Examples:
     CheckRecord(records::CheckRecord),
     ProveAbsence(records::ProveAbsence),
     Duplicates(records::FindDuplicates),
+    Export(Export),
+    #[command(subcommand)]
+    Card(Card),
 }
 
 #[derive(Args)]
@@ -112,6 +117,8 @@ pub fn run(args: Lineage) -> Result<u8> {
         Lineage::CheckRecord(args) => records::check_record(args),
         Lineage::ProveAbsence(args) => records::prove_absence(args),
         Lineage::Duplicates(args) => records::duplicates(args),
+        Lineage::Export(args) => export::run(args),
+        Lineage::Card(args) => card::run(args),
     }
 }
 

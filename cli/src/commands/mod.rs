@@ -2,10 +2,12 @@
 
 pub mod anchor;
 pub mod badge;
+pub mod card;
 pub mod demo;
 pub mod derivation;
 pub mod diff;
 pub mod digest;
+pub mod export;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;

@@ -252,6 +252,18 @@ impl Statement {
     }
 }
 
+/// Refuses what cannot be the name of an artifact: a name is 1 to 255 bytes, all printable.
+///
+/// # Errors
+/// [`Error::Input`].
+pub fn check_name(name: &str) -> Result<(), Error> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let shown = crate::verdict::printable(name, 40);
+    Err(Error::input(format!("name {shown:?}"), "is not 1 to 255 printable bytes", "choose another name"))
+}
+
 /// Names reach terminals, pictures and pages, so they are short and hold nothing that steers those.
 fn is_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.contains(|c: char| c.is_control() || is_reordering(c))
