@@ -62,7 +62,8 @@ fn a_tensor_proven_against_a_root_and_against_a_signed_bundle() {
     let (code, stdout, _) = run(&["lineage", "check-slice", "b.slice", "--root", &other, "--out", "no.bytes"]);
     assert_eq!(code, 1);
     assert!(stdout.contains("not proven") && !at.join("no.bytes").exists(), "{stdout}");
-    let (code, _, stderr) = run(&["lineage", "prove-slice", "model/m.safetensors", "--range", "0:999999", "--out", "x"]);
+    let (code, _, stderr) =
+        run(&["lineage", "prove-slice", "model/m.safetensors", "--range", "0:999999", "--out", "x"]);
     assert_eq!((code, stderr.contains("help:")), (2, true), "{stderr}");
     assert_eq!(run(&["lineage", "check-slice", "none.slice", "--root", &root]).0, 2);
 
@@ -71,7 +72,8 @@ fn a_tensor_proven_against_a_root_and_against_a_signed_bundle() {
     assert_eq!(code, 0, "{stderr}");
     let check = ["lineage", "check-slice", "b.slice", "--bundle", "model.provenance.json"];
     let with = |more: &[&str]| run(&[&check[..], more].concat());
-    assert_eq!(with(&["--file", "m.safetensors"]).0, 3, "nobody is known without a policy");
+    assert_eq!(with(&["--file", "m.safetensors", "--out", "no.bytes"]).0, 3, "nobody is known without a policy");
+    assert!(!at.join("no.bytes").exists());
     assert_eq!(with(&["--policy", "keys/policy.toml"]).0, 3, "which file is not said");
     let (code, stdout, _) = with(&["--policy", "keys/policy.toml", "--file", "m.safetensors"]);
     assert_eq!(code, 0, "{stdout}");
@@ -97,7 +99,8 @@ fn diff_by_tensor_by_name_by_content_and_by_chunk() {
     let at = folder.path();
     let run = |arguments: &[&str]| countermark(at, arguments);
     let same = vec![1.0, 2.0];
-    fs::write(at.join("a.safetensors"), model(&[("old", vec![7.0; 3]), ("same", same.clone()), ("w", vec![3.0, 4.0])])).unwrap();
+    fs::write(at.join("a.safetensors"), model(&[("old", vec![7.0; 3]), ("same", same.clone()), ("w", vec![3.0, 4.0])]))
+        .unwrap();
     let second = model(&[("extra", vec![9.0]), ("new", vec![7.0; 3]), ("same", same), ("w", vec![3.0, 5.0])]);
     fs::write(at.join("b.safetensors"), second).unwrap();
     let (code, stdout, _) = run(&["diff", "a.safetensors", "b.safetensors", "--chunks", "--format", "json"]);

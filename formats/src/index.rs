@@ -85,9 +85,10 @@ fn compare(folder: &str, map: &BTreeMap<String, String>, model: &Checkpoint) -> 
             Some(_) => named.insert(path),
         };
     }
-    let unlisted = model.tensors().iter().find(|tensor| {
-        named.contains(shards(tensor.shard)) && !map.contains_key(&tensor.info.name)
-    });
+    let unlisted = model
+        .tensors()
+        .iter()
+        .find(|tensor| named.contains(shards(tensor.shard)) && !map.contains_key(&tensor.info.name));
     match unlisted {
         Some(tensor) => {
             Err(format!("does not list tensor {:?}, which {:?} holds", tensor.info.name, shards(tensor.shard)))

@@ -12,9 +12,21 @@ impl Numbers {
         let dtype = dtype.parse().ok()?;
         let known = matches!(
             dtype,
-            Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16 | Dtype::F8E4m3 | Dtype::F8E5m2
-                | Dtype::I64 | Dtype::I32 | Dtype::I16 | Dtype::I8
-                | Dtype::U64 | Dtype::U32 | Dtype::U16 | Dtype::U8 | Dtype::Bool
+            Dtype::F64
+                | Dtype::F32
+                | Dtype::F16
+                | Dtype::Bf16
+                | Dtype::F8E4m3
+                | Dtype::F8E5m2
+                | Dtype::I64
+                | Dtype::I32
+                | Dtype::I16
+                | Dtype::I8
+                | Dtype::U64
+                | Dtype::U32
+                | Dtype::U16
+                | Dtype::U8
+                | Dtype::Bool
         );
         known.then_some(Numbers(dtype))
     }

@@ -287,7 +287,8 @@ impl<'a> Text<'a> {
         while !self.take(")") {
             let rest = self.rest();
             let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
-            let extent = rest[..digits].parse().map_err(|_| (self.position, "an extent is expected here".to_owned()))?;
+            let extent =
+                rest[..digits].parse().map_err(|_| (self.position, "an extent is expected here".to_owned()))?;
             if shape.len() == MAX_DIMENSIONS {
                 return Err((self.position, format!("more than {MAX_DIMENSIONS} dimensions")));
             }

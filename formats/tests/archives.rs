@@ -3,8 +3,8 @@
 #[path = "common/foreign.rs"]
 mod foreign;
 
-use foreign::{How, all, files, npy, npy_of, open, plain, read, refused, zip};
 use countermark_formats::Tensors;
+use foreign::{How, all, files, npy, npy_of, open, plain, read, refused, zip};
 use proptest::prelude::*;
 
 const X: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24];
@@ -52,7 +52,10 @@ fn numpy_headers_that_must_be_refused() {
     refuse("{'descr': '<f4', 'descr': '<i4', 'fortran_order': False, 'shape': (6,)}", "appears twice");
     refuse("{'descr': '<f4', 'fortran_order': False, 'shape': (6,)} + 1", "something follows");
     refuse("{'descr': '\\x3cf4', 'fortran_order': False, 'shape': (6,)}", "without escapes");
-    refuse("{'descr': [('a', __import__('os'))], 'fortran_order': False, 'shape': (6,)}", "structured dtype is expected");
+    refuse(
+        "{'descr': [('a', __import__('os'))], 'fortran_order': False, 'shape': (6,)}",
+        "structured dtype is expected",
+    );
     refuse("{'descr': [('a', '<f4'), 'fortran_order': False, 'shape': (6,)}", "structured dtype is expected");
     refuse(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({})}}", "1,".repeat(65)), "dimensions");
     let mut versions = npy_of("<f4", false, "(6,)", &X);
@@ -161,7 +164,10 @@ fn archives_that_two_readers_could_understand_differently() {
     refuse(&[&file[..directory], b"hidden", &file[directory..]].concat(), "byte 6: member");
     // One member's bytes shown as another's: two entries with one offset.
     let second = file.windows(4).rposition(|part| part == b"PK\x03\x04").unwrap() as u32;
-    refuse(&replaced(&file, &[&second.to_le_bytes()[..], b"m/data/0"].concat(), 0, b"\0\0\0\0m/data/0"), "no room for its local");
+    refuse(
+        &replaced(&file, &[&second.to_le_bytes()[..], b"m/data/0"].concat(), 0, b"\0\0\0\0m/data/0"),
+        "no room for its local",
+    );
     let inside = [&(second - 1).to_le_bytes()[..], b"m/data/0"].concat();
     refuse(&replaced(&file, &[&second.to_le_bytes()[..], b"m/data/0"].concat(), 0, &inside), "reach into the next");
     // Encrypted, of several disks, with a comment that hides a second end.

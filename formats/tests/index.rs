@@ -26,7 +26,11 @@ fn an_index_must_fit_its_shards() {
     let map = |members: &str| format!(r#"{{"metadata":{{"total_size":12}},"weight_map":{{{members}}}}}"#);
     let good = r#""a":"m-1.safetensors","b":"m-2.safetensors","c":"m-2.safetensors""#;
     assert_eq!(check(&map(good)), Ok(3));
-    assert_eq!(check(&map(r#""a":"m-1.safetensors""#)), Ok(3), "a shard that the index does not name is no matter of it");
+    assert_eq!(
+        check(&map(r#""a":"m-1.safetensors""#)),
+        Ok(3),
+        "a shard that the index does not name is no matter of it"
+    );
     refused(&map(r#""a":"m-1.safetensors","b":"m-3.safetensors""#), "which is not here");
     refused(&map(r#""a":"m-2.safetensors""#), "\"t/m-1.safetensors\" holds it");
     refused(&map(r#""b":"m-2.safetensors""#), "does not list tensor \"c\"");

@@ -43,7 +43,12 @@ fn typed_fields_are_the_bytes_of_raw_data() {
     let minus: Vec<u8> = [varint(5), varint(-2i64 as u64), varint(127)].concat();
     is(&one(&[3], 3, &bytes_field(5, &minus)), "I8", &[3], &[5, 0xfe, 127]);
     is(&one(&[3], 7, &bytes_field(7, &minus)), "I64", &[3], &[5i64, -2, 127].map(i64::to_le_bytes).concat());
-    is(&one(&[2], 6, &[number_field(5, 7), number_field(5, -1i64 as u64)].concat()), "I32", &[2], &[7, 0, 0, 0, 255, 255, 255, 255]);
+    is(
+        &one(&[2], 6, &[number_field(5, 7), number_field(5, -1i64 as u64)].concat()),
+        "I32",
+        &[2],
+        &[7, 0, 0, 0, 255, 255, 255, 255],
+    );
     is(&one(&[1], 10, &bytes_field(5, &varint(0x3c00))), "F16", &[1], &[0, 0x3c]);
     is(&one(&[1], 16, &bytes_field(5, &varint(0xbf80))), "BF16", &[1], &[0x80, 0xbf]);
     is(&one(&[1], 13, &bytes_field(11, &varint(u64::MAX))), "U64", &[1], &[255; 8]);
@@ -83,9 +88,17 @@ fn tensors_in_attributes_nested_graphs_functions_and_training() {
     let found = all("m.onnx", &model.concat());
     let names: Vec<&str> = found.iter().map(|(tensor, _)| &*tensor.name).collect();
     let mut expected = [
-        "if.then_branch/c.value", "if.then_branch/w", "if.else_branch/c.value", "if.else_branch/w",
-        "d.list[0]", "d.list[1]", "#2.sparse_value", "#2.sparse_value.indices", "w",
-        "training[0].initialization/t", "function my.domain.f/c.value",
+        "if.then_branch/c.value",
+        "if.then_branch/w",
+        "if.else_branch/c.value",
+        "if.else_branch/w",
+        "d.list[0]",
+        "d.list[1]",
+        "#2.sparse_value",
+        "#2.sparse_value.indices",
+        "w",
+        "training[0].initialization/t",
+        "function my.domain.f/c.value",
     ];
     expected.sort_unstable();
     assert_eq!(names, expected);
@@ -171,6 +184,7 @@ fn models_that_must_be_refused() {
         graph = node("o", &[attribute("g", 6, &graph)]);
     }
     refuse(&onnx(&graph), "nest deeper than 32");
+    refuse(&onnx(&node("o", &[attribute("g", 6, &[])]).repeat(70_000)), "more than 65536 graphs");
     let mut long = Vec::new();
     for _ in 0..20 {
         long = node(&"o".repeat(1000), &[attribute("g", 6, &long)]);

@@ -41,10 +41,8 @@ pub(super) fn measure(
     if tensor_a.shape != tensor_b.shape {
         return Ok(None);
     }
-    let mut readers = (
-        a.0.reader(a.1).map_err(Io::io(&tensor_a.name))?,
-        b.0.reader(b.1).map_err(Io::io(&tensor_b.name))?,
-    );
+    let mut readers =
+        (a.0.reader(a.1).map_err(Io::io(&tensor_a.name))?, b.0.reader(b.1).map_err(Io::io(&tensor_b.name))?);
     let (mut bytes, mut x, mut y) = (Vec::new(), Vec::new(), Vec::new());
     let (mut first, mut second, mut difference, mut most) = (0.0, 0.0, 0.0, 0.0_f64);
     let mut left = tensor_a.bytes / numbers_a.size() as u64;

@@ -41,7 +41,9 @@ pub fn against_hub(path: &Path, url: &str, progress: &impl Progress) -> Result<H
             let here = xet::hash(&**source, &advance).map_err(countermark_lineage::Error::io(name))?;
             ("xet", here.to_string(), there.to_string())
         }
-        Identity::Sha256(there) => ("sha256", artifact.measure(&advance)?.manifest_asset.to_string(), there.to_string()),
+        Identity::Sha256(there) => {
+            ("sha256", artifact.measure(&advance)?.manifest_asset.to_string(), there.to_string())
+        }
     };
     Ok(HubDiff { schema: super::SCHEMA, hash, identical: here == there, here, there })
 }

@@ -126,11 +126,7 @@ impl Summary {
 }
 
 /// Compares the tensors of two models, or answers `None` when one of them holds none that can be read.
-pub(super) fn compare(
-    a: &Artifact,
-    b: &Artifact,
-    progress: &impl Progress,
-) -> Result<Option<Vec<TensorDiff>>, Error> {
+pub(super) fn compare(a: &Artifact, b: &Artifact, progress: &impl Progress) -> Result<Option<Vec<TensorDiff>>, Error> {
     let (Some(model_a), Some(model_b)) = (tensors::open(a)?, tensors::open(b)?) else { return Ok(None) };
     progress.begin("hash tensors", model_a.total_size().saturating_add(model_b.total_size()));
     let advance = |bytes| progress.advance(bytes);

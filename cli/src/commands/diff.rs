@@ -91,9 +91,7 @@ fn files(answer: &Answer) -> Result<()> {
 fn tensors(list: &[TensorDiff], all: bool) -> Result<()> {
     let mut list: Vec<&TensorDiff> = list.iter().filter(|row| all || row.change != Change::Identical).collect();
     let drift = |row: &TensorDiff| row.drift.and_then(|drift| drift.drift).unwrap_or(0.0);
-    list.sort_by(|a, b| {
-        a.change.cmp(&b.change).then(drift(b).total_cmp(&drift(a))).then_with(|| a.name.cmp(&b.name))
-    });
+    list.sort_by(|a, b| a.change.cmp(&b.change).then(drift(b).total_cmp(&drift(a))).then_with(|| a.name.cmp(&b.name)));
     if list.is_empty() {
         return Ok(());
     }
@@ -138,7 +136,8 @@ fn summary(counts: &Summary) -> Result<()> {
 }
 
 fn chunks(diff: &ChunkDiff) -> Result<()> {
-    let rows = [("shared", diff.shared), ("only in first", diff.only_in_first), ("only in second", diff.only_in_second)];
+    let rows =
+        [("shared", diff.shared), ("only in first", diff.only_in_first), ("only in second", diff.only_in_second)];
     let mut table = vec![["chunks", "count", "bytes"].map(str::to_owned).to_vec()];
     table.extend(rows.map(|(what, count)| vec![what.to_owned(), count.chunks.to_string(), count.bytes.to_string()]));
     print::table(&table)?;

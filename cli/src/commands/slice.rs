@@ -61,7 +61,7 @@ pub struct CheckSlice {
     /// Whom to believe; without it nobody is known
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub policy: Option<PathBuf>,
-    /// Write the proven bytes here
+    /// Write the proven bytes here, when everything that was checked is good
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]
@@ -92,7 +92,9 @@ pub fn prove(args: ProveSlice) -> Result<u8> {
     let (begin, end) = proved.head.range;
     if args.format == Format::Json {
         let out = request.out.display().to_string();
-        print::json(&serde_json::json!({ "root": proved.root, "proof": out, "bytes": proved.bytes, "claim": proved.head }))?;
+        print::json(
+            &serde_json::json!({ "root": proved.root, "proof": out, "bytes": proved.bytes, "claim": proved.head }),
+        )?;
         return Ok(0);
     }
     print::line(format_args!("{}  {}", proved.root, request.path.display()))?;
@@ -133,7 +135,10 @@ pub fn check(args: CheckSlice) -> Result<u8> {
 
 fn proven_lines(proven: &Proven) -> Result<()> {
     let (begin, end) = proven.range;
-    print::line(format_args!("proven: bytes {begin} to {end} of a file of {} bytes, root {}", proven.length, proven.root))?;
+    print::line(format_args!(
+        "proven: bytes {begin} to {end} of a file of {} bytes, root {}",
+        proven.length, proven.root
+    ))?;
     if let Some(tensor) = &proven.tensor {
         print::line(format_args!("tensor  {} {:?} {}", tensor.dtype, tensor.shape, tensor.name))?;
     }

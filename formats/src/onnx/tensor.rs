@@ -1,5 +1,6 @@
 //! One tensor of an ONNX model: `TensorProto`, and where its bytes are.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::typed::{Typed, kind};
@@ -16,6 +17,8 @@ const MAX_ENTRY: u64 = 4096;
 /// The model's file among all files, and its folder with the `/` at its end.
 pub(super) struct Home<'a> {
     pub files: &'a [(String, Source)],
+    /// Number of each file.
+    pub paths: BTreeMap<&'a str, usize>,
     pub file: usize,
     pub folder: &'a str,
 }
@@ -81,11 +84,16 @@ fn fields(wire: &mut Wire<'_>, range: Range<u64>) -> Result<Fields> {
                 false
             }
             (14, Value::Varint(value)) => fields.location.replace(value).is_some(),
-            (2 | 8 | 9 | 13 | 14, _) => return Err(fail(at, format!("field {number} of a tensor is not as it must be"))),
+            (2 | 8 | 9 | 13 | 14, _) => {
+                return Err(fail(at, format!("field {number} of a tensor is not as it must be")));
+            }
             _ => false,
         };
         if repeated {
-            return Err(fail(at, format!("field {number} of a tensor appears twice, or beside another one with values")));
+            return Err(fail(
+                at,
+                format!("field {number} of a tensor appears twice, or beside another one with values"),
+            ));
         }
     }
     Ok(fields)
@@ -113,7 +121,8 @@ pub(super) fn read(
     }
     let kind = kind(fields.data_type.unwrap_or(0)).ok_or_else(|| refuse("its data type is unknown".into()))?;
     let elements = fields.shape.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
-    let elements = elements.ok_or_else(|| refuse(format!("the product of the shape {:?} exceeds 64 bits", fields.shape)))?;
+    let elements =
+        elements.ok_or_else(|| refuse(format!("the product of the shape {:?} exceeds 64 bits", fields.shape)))?;
     let bytes = kind.bytes(elements).ok_or_else(|| refuse("its length exceeds 64 bits".into()))?;
     let sources = [fields.raw.is_some(), fields.typed.is_some(), fields.location == Some(1)];
     if sources.iter().filter(|there| **there).count() > 1 {
@@ -204,8 +213,9 @@ fn outside(
         return Err(refuse(format!("its data lies at {location:?}, which is not a file below the model's folder")));
     }
     let path = format!("{}{location}", home.folder);
-    let file = home.files.iter().position(|(other, _)| *other == path);
-    let file = file.ok_or_else(|| refuse(format!("its data lies in {path:?}, which is not here; name the whole folder")))?;
+    let file = home.paths.get(path.as_str()).copied();
+    let file =
+        file.ok_or_else(|| refuse(format!("its data lies in {path:?}, which is not here; name the whole folder")))?;
     if length != bytes {
         return Err(refuse(format!("{length} bytes of external data, but its shape needs {bytes}")));
     }

@@ -46,7 +46,11 @@ pub fn identity(url: &str) -> Result<Identity, Error> {
     let runtime = runtime.map_err(|error| failed(&error))?;
     let (status, headers) = runtime.block_on(head(url)).map_err(|error| failed(&error))?;
     if !(status.is_success() || status.is_redirection()) {
-        return Err(Error::refused(at, format!("answers {status}"), "check the address; private files are not asked for"));
+        return Err(Error::refused(
+            at,
+            format!("answers {status}"),
+            "check the address; private files are not asked for",
+        ));
     }
     read(&headers).map_err(|problem| {
         Error::refused(at, problem, "name a file's address with /resolve/ in it, or download the file and compare that")

@@ -121,7 +121,12 @@ fn prove(
         rows.add("slice", State::Invalid, detail);
         return Ok(None);
     }
-    let detail = format!("bytes {begin} to {end} belong to {} ({} bytes, root {}); its other bytes were not looked at", file.path, file.size, file.blake3.short());
+    let detail = format!(
+        "bytes {begin} to {end} belong to {} ({} bytes, root {}); its other bytes were not looked at",
+        file.path,
+        file.size,
+        file.blake3.short()
+    );
     rows.add("slice", State::Verified, detail);
     Ok(Some(proven))
 }

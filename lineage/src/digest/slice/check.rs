@@ -36,11 +36,7 @@ pub struct Proven {
 ///
 /// # Errors
 /// [`Error::Input`] when the proof does not hold, [`Error::Io`] when it cannot be read or the sink fails.
-pub fn check(
-    proof: &mut dyn Read,
-    root: Hash,
-    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> Result<Proven, Error> {
+pub fn check(proof: &mut dyn Read, root: Hash, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<Proven, Error> {
     let head = head(proof)?;
     let ranges = head.ranges().map_err(broken)?;
     if head.front.is_some_and(|front| front > MAX_FRONT) {
@@ -106,7 +102,9 @@ impl ReadAt for Front {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.bytes.read_exact_at(buffer, offset).map_err(|_| io::Error::other("the header's end is not part of the proof"))
+        self.bytes
+            .read_exact_at(buffer, offset)
+            .map_err(|_| io::Error::other("the header's end is not part of the proof"))
     }
 }
 
@@ -129,7 +127,9 @@ impl Decoder<'_> {
             self.fill(bytes)?;
             if node.leaf_value(bytes) != *expected {
                 let (begin, end) = (node.start, node.end());
-                return Err(broken(format!("bytes {begin} to {end} are not those of the file with this root and length")));
+                return Err(broken(format!(
+                    "bytes {begin} to {end} are not those of the file with this root and length"
+                )));
             }
             return self.take(node.start, bytes);
         }

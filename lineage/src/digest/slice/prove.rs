@@ -78,9 +78,7 @@ fn head(source: &Source, claim: &Claim) -> Result<Head, Error> {
     }
     let schema = SCHEMA.to_owned();
     match claim {
-        Claim::Range(range) => {
-            Ok(Head { schema, length, range: (range.start, range.end), tensor: None, front: None })
-        }
+        Claim::Range(range) => Ok(Head { schema, length, range: (range.start, range.end), tensor: None, front: None }),
         Claim::Tensor(name) => {
             let front = Arc::new(Front { source: source.clone(), read: AtomicU64::new(0) });
             let opened = Checkpoint::open(vec![("file".to_owned(), Box::new(front.clone()))]);
