@@ -12,7 +12,7 @@ const PATHS: [&str; 5] = ["m.onnx", "m.npy", "m.npz", "m.pt", "m.distcp"];
 fuzz_target!(|data: &[u8]| {
     let Some((pick, file)) = data.split_first() else { return };
     let path = PATHS[usize::from(*pick) % PATHS.len()].to_owned();
-    let files = [(path, Arc::new(file.to_vec()) as Source), ("data.bin".to_owned(), Arc::new(vec![0; 64]) as Source)];
+    let files = [(path, Arc::new(file.to_vec()) as Source), ("data.bin".to_owned(), Arc::new(vec![0_u8; 64]) as Source)];
     let Ok(Some(tensors)) = Tensors::open(&files) else { return };
     for (index, tensor) in tensors.list().iter().enumerate() {
         // Deflated bytes may turn out to be others than promised; they must say so, and never be more.
