@@ -95,7 +95,7 @@ pub struct CheckRequest {
     pub proof: PathBuf,
     /// What it must hold against.
     pub against: Against,
-    /// Where the proven bytes go, once all of the proof holds.
+    /// Where the proven bytes go, once all of the proof holds and, with a bundle, everything in that is good.
     pub out: Option<PathBuf>,
 }
 
@@ -113,7 +113,7 @@ pub struct Checked {
     pub verdict: Option<Verdict>,
 }
 
-/// Checks a proof. The proven bytes are written only when it holds.
+/// Checks a proof. The proven bytes are written only when it holds, and everything in the bundle is good.
 ///
 /// # Errors
 /// When the proof, the bundle or the policy cannot be read, or the bytes not be written. A proof that does not hold is an
@@ -139,9 +139,9 @@ pub fn check(request: &CheckRequest) -> Result<Checked, Error> {
             Checked { proven, problem: None, verdict: Some(verdict) }
         }
     };
-    // Bytes of a slice that was proven against what an unknown or false signer says are no answer to anybody.
-    let wrong = checked.verdict.as_ref().is_some_and(|verdict| verdict.state.exit_code() == 1);
-    if let Some(out) = out.filter(|_| checked.proven.is_some() && !wrong) {
+    // Bytes that were proven against what an unknown or false signer says are no answer to anybody.
+    let good = checked.verdict.as_ref().is_none_or(|verdict| verdict.state.exit_code() == 0);
+    if let Some(out) = out.filter(|_| checked.proven.is_some() && good) {
         out.commit(files::PUBLIC)?;
     }
     Ok(checked)

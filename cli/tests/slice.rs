@@ -72,7 +72,8 @@ fn a_tensor_proven_against_a_root_and_against_a_signed_bundle() {
     assert_eq!(code, 0, "{stderr}");
     let check = ["lineage", "check-slice", "b.slice", "--bundle", "model.provenance.json"];
     let with = |more: &[&str]| run(&[&check[..], more].concat());
-    assert_eq!(with(&["--file", "m.safetensors"]).0, 3, "nobody is known without a policy");
+    assert_eq!(with(&["--file", "m.safetensors", "--out", "no.bytes"]).0, 3, "nobody is known without a policy");
+    assert!(!at.join("no.bytes").exists());
     assert_eq!(with(&["--policy", "keys/policy.toml"]).0, 3, "which file is not said");
     let (code, stdout, _) = with(&["--policy", "keys/policy.toml", "--file", "m.safetensors"]);
     assert_eq!(code, 0, "{stdout}");

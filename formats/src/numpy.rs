@@ -122,7 +122,7 @@ fn header(reader: &mut dyn Read, length: u64) -> Result<Header> {
     let fits = match header.bytes {
         Some(size) => elements.checked_mul(size) == Some(data),
         // A structured dtype's size is the writer's matter; an opaque pickle has none.
-        None => header.dtype.contains("|O") || (elements == 0) == (data == 0) && (data == 0 || data % elements == 0),
+        None => header.dtype.contains("|O") || (elements == 0) == (data == 0) && data.is_multiple_of(elements),
     };
     if !fits {
         let Header { dtype, shape, .. } = header;

@@ -184,6 +184,7 @@ fn models_that_must_be_refused() {
         graph = node("o", &[attribute("g", 6, &graph)]);
     }
     refuse(&onnx(&graph), "nest deeper than 32");
+    refuse(&onnx(&node("o", &[attribute("g", 6, &[])]).repeat(70_000)), "more than 65536 graphs");
     let mut long = Vec::new();
     for _ in 0..20 {
         long = node(&"o".repeat(1000), &[attribute("g", 6, &long)]);

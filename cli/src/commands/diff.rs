@@ -119,10 +119,10 @@ fn note(row: &TensorDiff) -> String {
     if let Some(name) = &row.renamed_from {
         notes.push(format!("was {name}"));
     }
-    if let (Some(first), Some(second)) = (&row.first, &row.second) {
-        if first != second {
-            notes.push(format!("{} {:?} → {} {:?}", first.dtype, first.shape, second.dtype, second.shape));
-        }
+    if let (Some(first), Some(second)) = (&row.first, &row.second)
+        && first != second
+    {
+        notes.push(format!("{} {:?} → {} {:?}", first.dtype, first.shape, second.dtype, second.shape));
     }
     notes.join(", ")
 }

@@ -61,7 +61,7 @@ pub struct CheckSlice {
     /// Whom to believe; without it nobody is known
     #[arg(long, value_name = "FILE", requires = "bundle")]
     pub policy: Option<PathBuf>,
-    /// Write the proven bytes here
+    /// Write the proven bytes here, when everything that was checked is good
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]

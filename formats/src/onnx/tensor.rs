@@ -1,5 +1,6 @@
 //! One tensor of an ONNX model: `TensorProto`, and where its bytes are.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::typed::{Typed, kind};
@@ -16,6 +17,8 @@ const MAX_ENTRY: u64 = 4096;
 /// The model's file among all files, and its folder with the `/` at its end.
 pub(super) struct Home<'a> {
     pub files: &'a [(String, Source)],
+    /// Number of each file.
+    pub paths: BTreeMap<&'a str, usize>,
     pub file: usize,
     pub folder: &'a str,
 }
@@ -210,7 +213,7 @@ fn outside(
         return Err(refuse(format!("its data lies at {location:?}, which is not a file below the model's folder")));
     }
     let path = format!("{}{location}", home.folder);
-    let file = home.files.iter().position(|(other, _)| *other == path);
+    let file = home.paths.get(path.as_str()).copied();
     let file =
         file.ok_or_else(|| refuse(format!("its data lies in {path:?}, which is not here; name the whole folder")))?;
     if length != bytes {

@@ -15,6 +15,9 @@ pub(super) const MAX_NAME: u64 = 4096;
 
 const MAX_TENSORS: usize = 1 << 20;
 
+/// Graphs of one model: a branch of a condition is one.
+const MAX_GRAPHS: usize = 1 << 16;
+
 /// Bytes of all names together.
 const MAX_NAMES: usize = 1 << 28;
 
@@ -24,8 +27,10 @@ const MAX_ATTRIBUTES: usize = 10_000;
 /// The tensors of the model in one of `files`. External data is looked for in the others.
 pub(crate) fn tensors(files: &[(String, Source)], file: usize) -> Result<Vec<StoredTensor>> {
     let (path, source) = &files[file];
-    let home = Home { files, file, folder: &path[..path.rfind('/').map_or(0, |slash| slash + 1)] };
-    let mut walk = Walk { home, wire: Wire::new(&**source), list: Vec::new(), names: 0, external: Vec::new() };
+    let paths = files.iter().enumerate().map(|(number, (path, _))| (path.as_str(), number)).collect();
+    let home = Home { files, paths, file, folder: &path[..path.rfind('/').map_or(0, |slash| slash + 1)] };
+    let wire = Wire::new(&**source);
+    let mut walk = Walk { home, wire, list: Vec::new(), names: 0, graphs: 0, external: Vec::new() };
     walk.model(0..source.len())?;
     let Walk { list, external, .. } = walk;
     tensor::refuse_overlaps(external)?;
@@ -38,6 +43,8 @@ struct Walk<'a> {
     list: Vec<StoredTensor>,
     /// Bytes of the names in the list.
     names: usize,
+    /// Graphs that were gone through.
+    graphs: usize,
     /// Ranges of external files.
     external: Vec<(usize, Range<u64>)>,
 }
@@ -125,6 +132,10 @@ impl Walk<'_> {
     fn graph(&mut self, range: Range<u64>, prefix: &str, depth: u32) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(fail(range.start, format!("graphs nest deeper than {MAX_DEPTH}")));
+        }
+        self.graphs += 1;
+        if self.graphs > MAX_GRAPHS {
+            return Err(fail(range.start, format!("more than {MAX_GRAPHS} graphs")));
         }
         let mut cursor = Cursor::from(range);
         let mut nodes = 0;

@@ -53,30 +53,10 @@ pub fn cut(bytes: &[u8]) -> usize {
     if bytes.len() <= LEAST {
         return bytes.len();
     }
-    let table = &gearhash::DEFAULT_TABLE;
-    let step = |hash: u64, byte: u8| (hash << 1).wrapping_add(table[usize::from(byte)]);
     // Only the last 64 bytes count, so the hash at LEAST bytes is that of those before.
-    let mut hash = bytes[LEAST - MEMORY..LEAST - 1].iter().fold(0, |hash, byte| step(hash, *byte));
-    let (groups, rest) = bytes[LEAST - 1..].as_chunks::<4>();
-    for (number, group) in groups.iter().enumerate() {
-        let [a, b, c, d] = *group;
-        let first = step(hash, a);
-        let second = step(first, b);
-        let third = step(second, c);
-        hash = step(third, d);
-        // One test for four bytes: a boundary is rare.
-        if first & MASK == 0 || second & MASK == 0 || third & MASK == 0 || hash & MASK == 0 {
-            let within = [first, second, third, hash].iter().position(|hash| hash & MASK == 0).unwrap_or(0);
-            return LEAST + 4 * number + within;
-        }
-    }
-    for (number, byte) in rest.iter().enumerate() {
-        hash = step(hash, *byte);
-        if hash & MASK == 0 {
-            return LEAST + 4 * groups.len() + number;
-        }
-    }
-    bytes.len()
+    let mut hasher = gearhash::Hasher::default();
+    hasher.update(&bytes[LEAST - MEMORY..LEAST - 1]);
+    hasher.next_match(&bytes[LEAST - 1..], MASK).map_or(bytes.len(), |more| LEAST - 1 + more)
 }
 
 fn chunk(bytes: &[u8]) -> Chunk {
