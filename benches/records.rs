@@ -84,7 +84,7 @@ fn lines(folder: &Path, rows: u64) -> PathBuf {
     let path = folder.join("rows.jsonl");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     for row in 0..rows {
-        let line = format!("{{\"id\":{row:08},\"text\":\"{}\"}}", text(row, 390));
+        let line = format!("{{\"id\":{row:08},\"text\":\"{}\"}}", text(row, 391));
         assert_eq!(line.len(), 416);
         writeln!(file, "{line}").unwrap();
     }

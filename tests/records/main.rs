@@ -2,6 +2,7 @@
 
 mod hostile;
 mod python;
+mod signed;
 mod tables;
 
 use std::io::Write as _;

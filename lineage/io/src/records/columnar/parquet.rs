@@ -110,8 +110,14 @@ fn check(metadata: &ParquetMetaData, length: u64) -> Result<u64, Error> {
             if end.is_none_or(|end| end > length) {
                 return Err(bad(format!("column {} lies outside the file", column.column_path())));
             }
-            if column.num_values() < 0 || column.file_path().is_some() {
-                return Err(bad(format!("column {} has no values here", column.column_path())));
+            if column.file_path().is_some() {
+                return Err(bad(format!("column {} lies in another file", column.column_path())));
+            }
+            // A row has one value in a column that does not repeat, and one at least in others: none is hidden.
+            let values = u64::try_from(column.num_values()).unwrap_or(0);
+            let repeats = column.column_descr().max_rep_level() > 0;
+            if values != rows && (!repeats || values < rows) {
+                return Err(bad(format!("column {} has {values} values for {rows} rows", column.column_path())));
             }
         }
     }
