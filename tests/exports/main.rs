@@ -127,6 +127,7 @@ fn validate(arguments: &[&str]) -> Option<Result<Value, String>> {
     let output =
         Command::new(&python).arg(script).args(arguments).output().expect("COUNTERMARK_VALIDATORS is a Python");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    eprint!("{stderr}");
     if output.status.success() {
         return Some(Ok(serde_json::from_slice(&output.stdout).expect("the validator prints JSON")));
     }
