@@ -80,6 +80,10 @@ fn open(request: &Request, progress: &impl Progress) -> Result<(Facts, Check), E
         },
         progress,
     )?;
+    if verdict.state < State::Invalid && verdict.statement != facts.artifact().id.to_string() {
+        let problem = "its bundle was replaced while it was read";
+        return Err(countermark_io::Error::refused(&request.model, problem, "try again").into());
+    }
     // Without a policy nobody is known, and the question is only what was signed.
     let (state, detail) = match verdict.state {
         State::Verified | State::Unanchored => (State::Verified, format!("{} by {}", verdict.state, verdict.signer)),
