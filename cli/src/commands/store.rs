@@ -1,6 +1,8 @@
 //! The verbs of `lineage` that work on a store: `import`, `list`, `ancestors`, `descendants`, `path`, `touched`, `affected`,
 //! `check`, and the parts of `show` and `graph` that do.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -176,9 +178,11 @@ impl StoreArgs {
     }
 }
 
-/// The word to look for in a store, or nothing when `what` is a bundle: a file that is there, and no store was named.
+/// The word to look for in a store, or nothing when `what` is a bundle. An artifact may lie here under the very name that
+/// is looked for, so only what looks like JSON is taken for a bundle, and only when no store was named.
 pub fn word(what: &Path, store: &StoreArgs) -> Result<Option<String>> {
-    if store.store.is_none() && (what.exists() || what.to_string_lossy().ends_with(".json")) {
+    let begins_as_json = || File::open(what).is_ok_and(|file| file.take(1).bytes().flatten().eq([b'{']));
+    if store.store.is_none() && (what.to_string_lossy().ends_with(".json") || (what.is_file() && begins_as_json())) {
         return Ok(None);
     }
     let word = what.to_str().ok_or("the name is not UTF-8\nhelp: name it by its id")?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::node::Node;
 use super::statement::Parent;
-use super::store::{Row, Store, VerifiedStatement};
+use super::store::{Row, Store, VerifiedStatement, in_one_state};
 use crate::Error;
 use crate::digest::Hash;
 use crate::verdict::printable;
@@ -47,6 +47,10 @@ const CHUNK: usize = 256;
 /// # Errors
 /// When the store cannot be read at all. What is wrong in it is an answer, not an error.
 pub fn check(store: &mut dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<Checked, Error> {
+    in_one_state(store, |store| check_rows(store, progress))
+}
+
+fn check_rows(store: &mut dyn Store, progress: &(dyn Fn(u64) + Sync)) -> Result<Checked, Error> {
     let mut checked = Checked::default();
     let (mut edges, mut statements) = (0, 0);
     let mut waiting: Vec<Row> = Vec::with_capacity(CHUNK);

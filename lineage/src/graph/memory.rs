@@ -64,6 +64,14 @@ impl Store for Memory {
         Ok(imported)
     }
 
+    fn begin(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn find(&mut self, find: &Find, page: &Page) -> Result<Vec<(Key, Node)>, Error> {
         let wanted = |node: &Node| match find {
             Find::All => true,

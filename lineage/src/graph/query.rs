@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::node::{Edge, Graph, Node};
-use super::store::{Key, Step, Store};
+use super::store::{Key, Step, Store, in_one_state};
 use super::{Kind, Relation};
 use crate::Error;
 use crate::digest::Hash;
@@ -84,7 +84,7 @@ const CHUNK: usize = 1000;
 /// # Errors
 /// When the store cannot be read.
 pub fn walk(store: &mut dyn Store, start: &[(Key, Node)], walk: &Walk) -> Result<Walked, Error> {
-    walk_until(store, start, walk, None)
+    in_one_state(store, |store| walk_until(store, start, walk, None))
 }
 
 fn walk_until(store: &mut dyn Store, start: &[(Key, Node)], walk: &Walk, end: Option<Key>) -> Result<Walked, Error> {
@@ -174,6 +174,10 @@ pub struct Hop {
 /// # Errors
 /// When the store cannot be read, or the way is longer than [`MAX_DEPTH`] or leads past [`MAX_NODES`] nodes.
 pub fn path(store: &mut dyn Store, a: &(Key, Node), b: &(Key, Node)) -> Result<Option<Vec<Hop>>, Error> {
+    in_one_state(store, |store| find_path(store, a, b))
+}
+
+fn find_path(store: &mut dyn Store, a: &(Key, Node), b: &(Key, Node)) -> Result<Option<Vec<Hop>>, Error> {
     for (child, ancestor) in [(a, b), (b, a)] {
         let walked = walk_until(store, std::slice::from_ref(child), &Walk::ANCESTORS, Some(ancestor.0))?;
         let by_id: BTreeMap<Hash, &Reached> = walked.reached.iter().map(|reached| (reached.node.id, reached)).collect();
@@ -247,11 +251,15 @@ pub fn affected(store: &mut dyn Store, start: &[(Key, Node)], how: &Walk) -> Res
 /// # Errors
 /// When the store cannot be read.
 pub fn graph(store: &mut dyn Store, start: &[(Key, Node)], walks: &[Walk]) -> Result<(Graph, bool), Error> {
+    in_one_state(store, |store| gather_graph(store, start, walks))
+}
+
+fn gather_graph(store: &mut dyn Store, start: &[(Key, Node)], walks: &[Walk]) -> Result<(Graph, bool), Error> {
     let mut nodes: Vec<(Key, Node)> = start.to_vec();
     let mut keys: HashSet<Key> = start.iter().map(|(key, _)| *key).collect();
     let mut truncated = false;
     for how in walks {
-        let walked = walk(store, start, how)?;
+        let walked = walk_until(store, start, how, None)?;
         truncated |= walked.truncated;
         nodes.extend(walked.reached.into_iter().filter(|one| keys.insert(one.key)).map(|one| (one.key, one.node)));
     }

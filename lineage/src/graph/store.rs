@@ -369,6 +369,12 @@ pub trait Store {
     /// Takes in batches, all or none: one transaction, which the first error undoes.
     fn import(&mut self, batches: &mut dyn Iterator<Item = Result<Batch, Error>>) -> Result<Imported, Error>;
 
+    /// Until [`Store::end`], all answers are about one state of the store, whoever writes meanwhile.
+    fn begin(&mut self) -> Result<(), Error>;
+
+    /// Ends what [`Store::begin`] began.
+    fn end(&mut self) -> Result<(), Error>;
+
     /// Nodes, ordered by name and id.
     fn find(&mut self, find: &Find, page: &Page) -> Result<Vec<(Key, Node)>, Error>;
 
@@ -381,10 +387,25 @@ pub trait Store {
     /// How much there is.
     fn counts(&mut self) -> Result<Counts, Error>;
 
-    /// Calls `visit` with every node, in order of keys, and all in one state of the store, whoever writes meanwhile.
-    /// Answers the number of all edges and statements, also of those that belong to no node, and what the database
+    /// Calls `visit` with every node, in order of keys. Answers the number of all edges and statements, also of those that belong to no node, and what the database
     /// itself finds wrong with its files.
     fn rows(&mut self, visit: &mut dyn FnMut(Row)) -> Result<Totals, Error>;
+}
+
+/// Asks several things about one state of a store.
+///
+/// # Errors
+/// Those of `work`, and when the store cannot be read.
+pub fn in_one_state<T>(
+    store: &mut dyn Store,
+    work: impl FnOnce(&mut dyn Store) -> Result<T, Error>,
+) -> Result<T, Error> {
+    store.begin()?;
+    let answer = work(store);
+    let ended = store.end();
+    // What went wrong first says more.
+    let answer = answer?;
+    ended.map(|()| answer)
 }
 
 /// What [`Store::rows`] answers.

@@ -272,6 +272,14 @@ impl Store for Postgres {
         })
     }
 
+    fn begin(&mut self) -> Result<(), Error> {
+        self.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.batch("ROLLBACK")
+    }
+
     fn find(&mut self, find: &Find, page: &Page) -> Result<Vec<(Key, Node)>, Error> {
         let (name, id) = page.after.as_ref().map_or(("", &[][..]), |(name, id)| (name, &id.0[..]));
         let limit = i64::from(page.limit);
@@ -318,31 +326,29 @@ impl Store for Postgres {
     }
 
     fn rows(&mut self, visit: &mut dyn FnMut(Row)) -> Result<Totals, Error> {
-        self.within("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", |store| {
-            let mut after = i64::MIN;
-            loop {
-                let rows = store.query(super::ROWS, &[&after, &PAGE])?;
-                let keys: Result<Vec<Key>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-                let keys = keys.map_err(|_| super::forged(&store.place, "a row"))?;
-                let Some(&last) = keys.last() else { break };
-                after = last;
-                let mut parents = store.parents(&keys)?;
-                for (row, key) in rows.iter().zip(keys) {
-                    let statement = match (row.try_get::<_, Vec<u8>>(9), row.try_get::<_, Vec<u8>>(10)) {
-                        (Ok(payload), Ok(signature)) => Some((payload, signature)),
-                        _ => None,
-                    };
-                    visit(Row {
-                        key,
-                        node: store.node(row, 0).map(|(_, node)| node),
-                        statement,
-                        parents: parents.remove(&key).unwrap_or_default(),
-                        has_children: row.try_get(11).unwrap_or_default(),
-                    });
-                }
+        let mut after = i64::MIN;
+        loop {
+            let rows = self.query(super::ROWS, &[&after, &PAGE])?;
+            let keys: Result<Vec<Key>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+            let keys = keys.map_err(|_| super::forged(&self.place, "a row"))?;
+            let Some(&last) = keys.last() else { break };
+            after = last;
+            let mut parents = self.parents(&keys)?;
+            for (row, key) in rows.iter().zip(keys) {
+                let statement = match (row.try_get::<_, Vec<u8>>(9), row.try_get::<_, Vec<u8>>(10)) {
+                    (Ok(payload), Ok(signature)) => Some((payload, signature)),
+                    _ => None,
+                };
+                visit(Row {
+                    key,
+                    node: self.node(row, 0).map(|(_, node)| node),
+                    statement,
+                    parents: parents.remove(&key).unwrap_or_default(),
+                    has_children: row.try_get(11).unwrap_or_default(),
+                });
             }
-            let counts = store.counts()?;
-            Ok(Totals { edges: counts.edges, statements: counts.statements, damage: vec![] })
-        })
+        }
+        let counts = self.counts()?;
+        Ok(Totals { edges: counts.edges, statements: counts.statements, damage: vec![] })
     }
 }

@@ -266,6 +266,14 @@ impl Store for Sqlite {
         })
     }
 
+    fn begin(&mut self) -> Result<(), Error> {
+        self.batch("BEGIN")
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.batch("ROLLBACK")
+    }
+
     fn find(&mut self, find: &Find, page: &Page) -> Result<Vec<(Key, Node)>, Error> {
         let (name, id) = page.after.as_ref().map_or(("", &[][..]), |(name, id)| (name, &id.0[..]));
         let limit = i64::from(page.limit);
@@ -328,24 +336,22 @@ impl Store for Sqlite {
     }
 
     fn rows(&mut self, visit: &mut dyn FnMut(Row)) -> Result<Totals, Error> {
-        self.within("BEGIN", |store| {
-            store.query(super::ROWS, &[&i64::MIN, &i64::MAX], |row| {
-                let key: Key = row.get(0).map_err(|_| super::forged(&store.place, "a row"))?;
-                let statement = match (row.get::<_, Vec<u8>>(9), row.get::<_, Vec<u8>>(10)) {
-                    (Ok(payload), Ok(signature)) => Some((payload, signature)),
-                    _ => None,
-                };
-                visit(Row {
-                    key,
-                    node: store.node(row, 0).map(|(_, node)| node),
-                    statement,
-                    parents: store.parents(key)?,
-                    has_children: row.get(11).unwrap_or_default(),
-                });
-                Ok(())
-            })?;
-            let counts = store.counts()?;
-            Ok(Totals { edges: counts.edges, statements: counts.statements, damage: store.damage()? })
-        })
+        self.query(super::ROWS, &[&i64::MIN, &i64::MAX], |row| {
+            let key: Key = row.get(0).map_err(|_| super::forged(&self.place, "a row"))?;
+            let statement = match (row.get::<_, Vec<u8>>(9), row.get::<_, Vec<u8>>(10)) {
+                (Ok(payload), Ok(signature)) => Some((payload, signature)),
+                _ => None,
+            };
+            visit(Row {
+                key,
+                node: self.node(row, 0).map(|(_, node)| node),
+                statement,
+                parents: self.parents(key)?,
+                has_children: row.get(11).unwrap_or_default(),
+            });
+            Ok(())
+        })?;
+        let counts = self.counts()?;
+        Ok(Totals { edges: counts.edges, statements: counts.statements, damage: self.damage()? })
     }
 }
