@@ -39,6 +39,7 @@ fn artifact(
         listing,
         card: None,
         tensors: None,
+        records: None,
         parents,
         process,
         evidence: vec![],

@@ -54,6 +54,7 @@ pub fn make(draft: Draft<'_>) -> Made {
         listing: listing.clone(),
         card: None,
         tensors: None,
+        records: None,
         parents: draft.parents,
         process: None,
         evidence: vec![],
