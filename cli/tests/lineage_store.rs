@@ -37,7 +37,7 @@ impl Lab {
     }
 
     fn sign(&self, keys: &str, name: &str, content: &str, parents: &[(Relation, &str)]) {
-        let file = self.path(name).with_extension(if name == "data" { "csv" } else { "onnx" });
+        let file = self.path(name).with_extension(if name == "data" { "csv" } else { "tflite" });
         fs::write(&file, content).unwrap();
         let mut request = Request::new(file, self.path(keys).join("owner.key"));
         request.out = Some(self.bundle(name));

@@ -17,7 +17,15 @@ use countermark::lineage::digest::tree::{self, reference};
 
 fn artifact(files: &[(&str, &[u8])]) -> Artifact {
     let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), Arc::new(bytes.to_vec()) as Arc<_>)).collect();
-    Artifact { name: "data".into(), is_folder: true, files, card: None, provenance: vec![], ignored: vec![], names: None }
+    Artifact {
+        name: "data".into(),
+        is_folder: true,
+        files,
+        card: None,
+        provenance: vec![],
+        ignored: vec![],
+        names: None,
+    }
 }
 
 fn measured(files: &[(&str, &[u8])], format: Option<Format>) -> Result<Measured, Error> {
