@@ -71,7 +71,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         name: request.name.as_deref(),
         now: keyset::now(),
     };
-    let cache = Remembered::open(request.cache);
+    let cache = Remembered::open(request.cache, None);
     let part = request.part.as_ref().map(|part| match part {
         Part::File(path) => judge::Part::File(path),
         Part::Tensor(name) => judge::Part::Tensor(name),

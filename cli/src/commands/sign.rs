@@ -75,6 +75,7 @@ pub fn run(args: Sign) -> Result<u8> {
         marks: args.marks,
         process,
         cache: !args.no_cache,
+        cache_at: None,
         reuse: args.reuse,
     };
     let bar = Bar::new();
