@@ -111,12 +111,26 @@ fn one_file(path: &Path, size: u64, rounds: usize) {
     let ranges: Vec<_> = (0..size >> 24).map(|i| (i << 24) + 41..((i + 1) << 24).min(size - 41) + 41).collect();
     let wants = blob::Wants { sha256: true, ranges: &ranges };
     let mut rows = vec![
-        Row { what: "BLAKE3 of memory, all threads", beside: None, work: Box::new(|| drop(black_box(blake3::Hasher::new().update_rayon(&memory).finalize()))) },
+        Row {
+            what: "BLAKE3 of memory, all threads",
+            beside: None,
+            work: Box::new(|| drop(black_box(blake3::Hasher::new().update_rayon(&memory).finalize()))),
+        },
         Row { what: "BLAKE3 of memory, one thread", beside: None, work: Box::new(alone) },
         Row { what: "SHA-256 of memory", beside: None, work: Box::new(|| drop(black_box(Hash::sha256(&memory)))) },
         Row { what: "digest", beside: Some(0), work: Box::new(|| read(Sha256::No, false)) },
-        Row { what: "digest with SHA-256 (a release)", beside: Some(2), work: Box::new(|| read(Sha256::Manifest, false)) },
-        Row { what: "the same with tensors of 16 MiB", beside: Some(4), work: Box::new(|| drop(black_box(blob::digests(&files::open(path).unwrap().files[0].1, wants, &|_| ()).unwrap()))) },
+        Row {
+            what: "digest with SHA-256 (a release)",
+            beside: Some(2),
+            work: Box::new(|| read(Sha256::Manifest, false)),
+        },
+        Row {
+            what: "the same with tensors of 16 MiB",
+            beside: Some(4),
+            work: Box::new(|| {
+                drop(black_box(blob::digests(&files::open(path).unwrap().files[0].1, wants, &|_| ()).unwrap()))
+            }),
+        },
     ];
     if Command::new("b3sum").arg("--version").stdout(Stdio::null()).status().is_ok() {
         rows.push(Row { what: "b3sum", beside: Some(3), work: Box::new(|| run(Command::new("b3sum").arg(path))) });
@@ -149,7 +163,11 @@ fn many_files(folder: &Path, count: usize, rounds: usize) {
     };
     let script = format!("find {} -type f -print0 | xargs -0 sha256sum", many.display());
     let rows = [
-        Row { what: "find \\| xargs sha256sum", beside: None, work: Box::new(|| run(Command::new("sh").args(["-c", &script]))) },
+        Row {
+            what: "find \\| xargs sha256sum",
+            beside: None,
+            work: Box::new(|| run(Command::new("sh").args(["-c", &script]))),
+        },
         Row { what: "digest --no-cache", beside: Some(0), work: Box::new(|| drop(digest(None))) },
         Row {
             what: "digest, first time",

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use countermark_formats::ReadAt as _;
 use countermark_io::files;
-use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
-use countermark_lineage::digest::parts::{self, Document};
 use countermark_lineage::digest::Hash;
+use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::{self, Tensor};
 use countermark_lineage::digest::listing::File;
+use countermark_lineage::digest::parts::{self, Document};
 use serde::Serialize;
 
 use crate::cache::Remembered;

@@ -24,7 +24,8 @@ impl Old {
     /// Reads it, and checks that the same key signed it: nobody vouches for a listing that somebody else made.
     pub fn open(path: &Path, key: &PublicKey) -> Result<Self, Error> {
         let help = "name the bundle that you signed before with this key, or leave --reuse out";
-        let bundle = Bundle::parse(&files::read(path, MAX_BUNDLE)?).map_err(|error| refuse(path, error.problem(), help))?;
+        let bundle =
+            Bundle::parse(&files::read(path, MAX_BUNDLE)?).map_err(|error| refuse(path, error.problem(), help))?;
         let verified = bundle.records[0].statement.verify().map_err(|error| refuse(path, error.problem(), help))?;
         let statement = Statement::parse(&verified.payload).map_err(|error| refuse(path, error.problem(), help))?;
         if verified.key != *key || statement.predicate.signer != *key {

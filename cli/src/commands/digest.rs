@@ -12,8 +12,7 @@ use crate::print::{self, Result};
 
 /// Hash a file or a folder: the root first, then what was asked for
 #[derive(Args)]
-#[command(
-    after_help = "\
+#[command(after_help = "\
 Examples:
   countermark digest model --tensors
   countermark digest huge.bin --part 0:68719476736 > 0.json             on one machine
@@ -21,8 +20,7 @@ Examples:
   countermark digest --merge 0.json 1.json
 
 The root of a single file is its plain BLAKE3, so b3sum agrees. Parts are multiples of one power of two of at least 1024
-bytes; the last one may be shorter."
-)]
+bytes; the last one may be shorter.")]
 pub struct Digest {
     /// A file or a folder
     #[arg(required_unless_present = "merge")]

@@ -97,7 +97,11 @@ fn url(path: &Path) -> Result<Option<&str>, Error> {
 fn from_file_url(path: &Path) -> Result<Option<PathBuf>, Error> {
     let Some(rest) = path.to_str().and_then(|text| text.strip_prefix("file://")) else { return Ok(None) };
     if !rest.starts_with('/') || rest.contains('%') {
-        return Err(Error::refused(path, "names another host, or holds escapes", "write file:///ABSOLUTE/PATH, or the path"));
+        return Err(Error::refused(
+            path,
+            "names another host, or holds escapes",
+            "write file:///ABSOLUTE/PATH, or the path",
+        ));
     }
     Ok(Some(rest.into()))
 }
@@ -179,7 +183,11 @@ fn list(top: &Path, relative: String, walked: &mut Walked, waiting: &mut Vec<Str
     let named = || if relative.is_empty() { fs::metadata(&folder) } else { fs::symlink_metadata(&folder) };
     let (metadata, stamp) = settled(named).map_err(Error::io(&folder, help))?;
     if !metadata.is_dir() {
-        return Err(Error::refused(&folder, "is no longer a folder", "wait until nothing writes there, then try again"));
+        return Err(Error::refused(
+            &folder,
+            "is no longer a folder",
+            "wait until nothing writes there, then try again",
+        ));
     }
     for entry in fs::read_dir(&folder).map_err(Error::io(&folder, help))? {
         let entry = entry.map_err(Error::io(&folder, help))?;

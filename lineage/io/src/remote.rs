@@ -137,17 +137,23 @@ fn store(url: &str) -> Result<(Arc<dyn ObjectStore>, Path), Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let parsed = Url::parse(url).map_err(|error| refused(url, error.to_string(), "check the URL"))?;
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err(refused(url, "has a query or a fragment", "download the file, or use a URL that ends with its name"));
+        return Err(refused(
+            url,
+            "has a query or a fragment",
+            "download the file, or use a URL that ends with its name",
+        ));
     }
     if is_web(url) {
-        let path = Path::from_url_path(parsed.path()).map_err(|error| refused(url, error.to_string(), "check the URL"))?;
+        let path =
+            Path::from_url_path(parsed.path()).map_err(|error| refused(url, error.to_string(), "check the URL"))?;
         let allow_http = (parsed.scheme() == "http").to_string();
         let builder = HttpBuilder::new().with_url(parsed.origin().ascii_serialization());
         let store = builder.with_config(ClientConfigKey::AllowHttp, allow_http).build().map_err(failed(url))?;
         return Ok((Arc::new(store), path));
     }
     // Only what belongs to a store: `TOKEN` or `REGION` alone may be anybody's.
-    let options = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let options =
+        std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let options = options.filter(|(key, _)| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|start| key.starts_with(start)));
     let (store, path) = parse_url_opts(&parsed, options).map_err(failed(url))?;
     Ok((Arc::from(store), path))

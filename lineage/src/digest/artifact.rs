@@ -162,7 +162,11 @@ impl Artifact {
                 size: digests.size,
                 blake3: digests.blake3,
                 sha256: digests.sha256,
-                ranges: ranges.into_iter().zip(digests.ranges).map(|(range, hash)| (range.start, range.end, hash)).collect(),
+                ranges: ranges
+                    .into_iter()
+                    .zip(digests.ranges)
+                    .map(|(range, hash)| (range.start, range.end, hash))
+                    .collect(),
             };
             if let Some(cache) = wants.cache {
                 cache.remember(&**source, &known);
@@ -278,7 +282,8 @@ impl Known {
         if sha256 && self.sha256.is_none() {
             return None;
         }
-        let known: BTreeMap<(u64, u64), Hash> = self.ranges.iter().map(|(from, to, hash)| ((*from, *to), *hash)).collect();
+        let known: BTreeMap<(u64, u64), Hash> =
+            self.ranges.iter().map(|(from, to, hash)| ((*from, *to), *hash)).collect();
         let find = |place: &Place| {
             let (from, to) = (place.range.start, place.range.end);
             Some((from, to, *known.get(&(from, to))?))

@@ -84,11 +84,7 @@ pub fn digests(
     }
 }
 
-fn pass(
-    source: &(impl ReadAt + ?Sized),
-    wants: Wants<'_>,
-    progress: &(dyn Fn(u64) + Sync),
-) -> io::Result<Digests> {
+fn pass(source: &(impl ReadAt + ?Sized), wants: Wants<'_>, progress: &(dyn Fn(u64) + Sync)) -> io::Result<Digests> {
     let size = source.len();
     let fits = |pair: &[Range<u64>]| pair[0].end <= pair[1].start;
     let ranges = wants.ranges;
@@ -234,9 +230,10 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
             })
         };
         let threads = parts.min(rayon::current_num_threads() as u64) as usize;
-        (0..threads).into_par_iter().with_max_len(1).try_for_each(|_| {
-            work().inspect_err(|_| failed.store(true, Ordering::Relaxed))
-        })?;
+        (0..threads)
+            .into_par_iter()
+            .with_max_len(1)
+            .try_for_each(|_| work().inspect_err(|_| failed.store(true, Ordering::Relaxed)))?;
         Ok(ordered.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 

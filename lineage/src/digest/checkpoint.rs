@@ -36,11 +36,7 @@ pub fn tensors(
     shards: &[&dyn ReadAt],
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Vec<Tensor>, Error> {
-    model
-        .tensors()
-        .par_iter()
-        .map(|entry| tensor(&entry.info, shards[entry.shard], progress))
-        .collect()
+    model.tensors().par_iter().map(|entry| tensor(&entry.info, shards[entry.shard], progress)).collect()
 }
 
 /// Digest of one tensor of `shard`.

@@ -66,7 +66,8 @@ impl Listing {
 
     /// The text that is hashed, and that a folder's C2PA manifest binds.
     pub fn to_text(&self) -> String {
-        let mut text = String::with_capacity(HEADER.len() + self.0.iter().map(|file| file.path.len() + 88).sum::<usize>());
+        let mut text =
+            String::with_capacity(HEADER.len() + self.0.iter().map(|file| file.path.len() + 88).sum::<usize>());
         text.push_str(HEADER);
         for file in &self.0 {
             let _ = writeln!(text, "{} {} {}", file.blake3, file.size, file.path);

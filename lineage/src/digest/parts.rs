@@ -17,9 +17,9 @@
 use countermark_formats::ReadAt;
 use serde::{Deserialize, Serialize};
 
+use super::Hash;
 use super::blob;
 use super::subtree::{CHUNK, Fold};
-use super::Hash;
 use crate::Error;
 use crate::limit::at_most;
 
@@ -97,7 +97,8 @@ impl Document {
             return Err(Error::usage("no parts to merge", "name the documents that `digest --part` printed"));
         };
         if let Some(other) = documents.iter().find(|other| (&other.name, other.size) != (&first.name, first.size)) {
-            let problem = format!("is about {:?} of {} bytes, not {:?} of {}", other.name, other.size, first.name, first.size);
+            let problem =
+                format!("is about {:?} of {} bytes, not {:?} of {}", other.name, other.size, first.name, first.size);
             return Err(Error::input("parts", problem, "merge the parts of one object"));
         }
         let mut parts: Vec<PartDigest> = documents.iter().flat_map(|document| &document.parts).copied().collect();

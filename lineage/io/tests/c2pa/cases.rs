@@ -1,6 +1,5 @@
 //! Damage to framing, claim, assertions, binding and our own assertions, against what `expected_base` says.
 
-
 use countermark_io::c2pa::{Signer, create};
 use countermark_io::certificate::issue;
 use countermark_lineage::cbor::{self, Value, bytes, int, text};

@@ -1,6 +1,5 @@
 //! Damage to ingredients and the manifests that they quote, against what `expected_child` says.
 
-
 use countermark_io::c2pa::create;
 use countermark_lineage::cbor::{Value, text};
 use countermark_lineage::credential::c2pa::{BINDING, PARENT_SIGNERS, PARENTS};
