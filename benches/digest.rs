@@ -1,48 +1,201 @@
-//! Digest of a 2 GiB file from the page cache, beside `b3sum` when it is installed (`cargo install b3sum`).
+//! Speed of digests beside other tools, as one Markdown table.
 //!
-//! Run: `cargo bench --bench digest`. The bytes are made at test time from a seed and removed afterwards.
+//! Run: `cargo bench -p countermark --bench digest` (3 GB and 100,000 files, made in a temporary folder and removed), with
+//! `-- --quick` for a small smoke run. Linux only, as it asks `/proc` for CPU time. Every row is the best of several rounds,
+//! all rows of a round one after the other, so that a busy machine is busy for all of them. `b3sum` is
+//! `cargo install b3sum`; a tool that is missing is said to be.
 
 use std::hint::black_box;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
-use countermark::io::files::OpenFile;
-use countermark::lineage::digest::blob;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use countermark::io::cache::FileCache;
+use countermark::io::files;
+use countermark::lineage::digest::artifact::{Cache, Sha256, Wants};
+use countermark::lineage::digest::{Hash, blob};
 
-const SIZE: u64 = 2 << 30;
+/// Wall and CPU seconds.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
 
-fn digest(criterion: &mut Criterion) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("bytes");
-    let mut file = std::fs::File::create(&path).unwrap();
+impl Cost {
+    fn min(self, other: Cost) -> Cost {
+        Cost { wall: self.wall.min(other.wall), cpu: self.cpu.min(other.cpu) }
+    }
+}
+
+/// CPU seconds of this process and of the children that it waited for, in steps of a hundredth.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    // utime, stime, cutime, cstime: fields 14 to 17 of proc(5), the first two of which stand before the bracket.
+    fields[11..15].iter().map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
+fn cost(work: &dyn Fn()) -> Cost {
+    let (cpu_before, since) = (cpu(), Instant::now());
+    work();
+    Cost { wall: since.elapsed().as_secs_f64(), cpu: cpu() - cpu_before }
+}
+
+struct Row<'a> {
+    what: &'a str,
+    /// Row to compare with, and whether by CPU too.
+    beside: Option<usize>,
+    work: Box<dyn Fn() + 'a>,
+}
+
+fn table(title: &str, amount: f64, unit: &str, rounds: usize, rows: &[Row<'_>]) {
+    let mut costs: Vec<Option<Cost>> = vec![None; rows.len()];
+    for _ in 0..rounds {
+        for (row, best) in rows.iter().zip(&mut costs) {
+            let now = cost(&*row.work);
+            *best = Some(best.map_or(now, |best| best.min(now)));
+        }
+    }
+    println!("\n| {title} | wall | CPU | {unit}/s | wall, CPU beside |\n|---|---|---|---|---|");
+    for (row, cost) in rows.iter().zip(&costs) {
+        let Some(cost) = cost else { continue };
+        let beside = row.beside.and_then(|index| costs[index].map(|other| (index, other)));
+        let beside = beside.map_or_else(String::new, |(index, other)| {
+            let (wall, cpu) = (other.wall / cost.wall, other.cpu / cost.cpu.max(0.01));
+            format!("{wall:.2}, {cpu:.2} × {}", rows[index].what)
+        });
+        println!("| {} | {:.3} s | {:.2} s | {:.2} | {beside} |", row.what, cost.wall, cost.cpu, amount / cost.wall);
+    }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.stdout(Stdio::null()).status().unwrap().success());
+}
+
+fn fill(path: &Path, size: u64) {
+    let mut file = std::fs::File::create(path).unwrap();
     let mut block = vec![0; 1 << 20];
-    let mut reader = {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"seed");
-        hasher.finalize_xof()
-    };
-    for _ in 0..SIZE >> 20 {
+    let mut reader = blake3::Hasher::new().update(b"seed").finalize_xof();
+    for _ in 0..size >> 20 {
         reader.fill(&mut block);
         file.write_all(&block).unwrap();
     }
-    drop(file);
-
-    let mut group = criterion.benchmark_group("digest of 2 GiB");
-    group.throughput(Throughput::Bytes(SIZE)).sample_size(10).measurement_time(Duration::from_secs(10));
-    group.bench_function("countermark", |bencher| {
-        bencher.iter(|| blob::hash(&OpenFile::open(black_box(&path)).unwrap()).unwrap());
-    });
-    if Command::new("b3sum").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
-        group.bench_function("b3sum", |bencher| {
-            bencher.iter(|| Command::new("b3sum").arg(&path).stdout(Stdio::null()).status().unwrap());
-        });
-    } else {
-        eprintln!("skipped: b3sum is not installed");
-    }
-    group.finish();
 }
 
-criterion_group!(benches, digest);
-criterion_main!(benches);
+fn main() {
+    let is_quick = std::env::args().any(|argument| argument == "--quick");
+    let (size, count, rounds) = if is_quick { (64 << 20, 2000, 2) } else { (3 << 30, 100_000, 5) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bytes");
+    fill(&path, size);
+    println!("`cargo bench -p countermark --bench digest{}`", if is_quick { " -- --quick" } else { "" });
+    one_file(&path, size, rounds);
+    std::fs::remove_file(&path).unwrap();
+    many_files(folder.path(), count, rounds);
+}
+
+fn one_file(path: &Path, size: u64, rounds: usize) {
+    let memory = std::fs::read(path).unwrap();
+    let read = |sha256, tensors| {
+        let wants = Wants { sha256, tensors, cache: None };
+        black_box(files::open(path).unwrap().read_once(&wants, &|_| ()).unwrap());
+    };
+    let alone = || {
+        let mut hasher = blake3::Hasher::new();
+        for block in memory.chunks(1 << 20) {
+            hasher.update(block);
+        }
+        black_box(hasher.finalize());
+    };
+    // Tensors of 16 MiB at odd places.
+    let ranges: Vec<_> = (0..size >> 24).map(|i| (i << 24) + 41..((i + 1) << 24).min(size - 41) + 41).collect();
+    let wants = blob::Wants { sha256: true, ranges: &ranges };
+    let mut rows = vec![
+        Row {
+            what: "BLAKE3 of memory, all threads",
+            beside: None,
+            work: Box::new(|| {
+                black_box(blake3::Hasher::new().update_rayon(&memory).finalize());
+            }),
+        },
+        Row { what: "BLAKE3 of memory, one thread", beside: None, work: Box::new(alone) },
+        Row {
+            what: "SHA-256 of memory",
+            beside: None,
+            work: Box::new(|| {
+                black_box(Hash::sha256(&memory));
+            }),
+        },
+        Row { what: "digest", beside: Some(0), work: Box::new(|| read(Sha256::No, false)) },
+        Row {
+            what: "digest with SHA-256 (a release)",
+            beside: Some(2),
+            work: Box::new(|| read(Sha256::Manifest, false)),
+        },
+        Row {
+            what: "the same with tensors of 16 MiB",
+            beside: Some(4),
+            work: Box::new(|| {
+                drop(black_box(blob::digests(&files::open(path).unwrap().files[0].1, wants, &|_| ()).unwrap()))
+            }),
+        },
+    ];
+    if Command::new("b3sum").arg("--version").stdout(Stdio::null()).status().is_ok() {
+        rows.push(Row { what: "b3sum", beside: Some(3), work: Box::new(|| run(Command::new("b3sum").arg(path))) });
+    } else {
+        println!("skipped: b3sum is not installed");
+    }
+    table(&format!("{} MiB in one file, page cache", size >> 20), size as f64 / 1e9, "GB", rounds, &rows);
+}
+
+fn many_files(folder: &Path, count: usize, rounds: usize) {
+    let many = folder.join("many");
+    std::fs::create_dir(&many).unwrap();
+    for index in 0..count {
+        let mut bytes = vec![0; 4096];
+        blake3::Hasher::new().update(&index.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        std::fs::write(many.join(format!("{index:06}")), bytes).unwrap();
+    }
+    // What was written a moment ago is not kept in the cache.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let digest = |cache: Option<&dyn Cache>| {
+        let wants = Wants { cache, ..Wants::default() };
+        black_box(files::open(&many).unwrap().read_once(&wants, &|_| ()).unwrap().measured.root)
+    };
+    let cached = folder.join("cache.sqlite");
+    let with_cache = |path: &Path| {
+        let cache = FileCache::open(path);
+        digest(Some(&cache));
+        cache.save();
+        assert!(cache.warnings().is_empty(), "{:?}", cache.warnings());
+    };
+    let script = format!("find {} -type f -print0 | xargs -0 sha256sum", many.display());
+    let rows = [
+        Row {
+            what: "find \\| xargs sha256sum",
+            beside: None,
+            work: Box::new(|| run(Command::new("sh").args(["-c", &script]))),
+        },
+        Row {
+            what: "digest --no-cache",
+            beside: Some(0),
+            work: Box::new(|| {
+                digest(None);
+            }),
+        },
+        Row {
+            what: "digest, first time",
+            beside: Some(0),
+            work: Box::new(|| {
+                for ending in ["", "-wal", "-shm"] {
+                    let _ = std::fs::remove_file(format!("{}{ending}", cached.display()));
+                }
+                with_cache(&cached);
+            }),
+        },
+        Row { what: "digest, second time", beside: Some(2), work: Box::new(|| with_cache(&cached)) },
+    ];
+    table(&format!("{count} files of 4 KiB, page cache"), count as f64 / 1e3, "thousand files", rounds, &rows);
+}

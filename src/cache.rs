@@ -1,5 +1,7 @@
 //! The user's re-hash cache, for the jobs that may use it.
 
+use std::path::Path;
+
 use countermark_io::cache::{FileCache, default_path};
 use countermark_lineage::digest::artifact::Cache;
 
@@ -7,9 +9,10 @@ use countermark_lineage::digest::artifact::Cache;
 pub(crate) struct Remembered(Option<FileCache>);
 
 impl Remembered {
-    /// Opens the user's cache when it is wanted and there is a place for one.
-    pub fn open(wanted: bool) -> Self {
-        Remembered(if wanted { default_path().map(|path| FileCache::open(&path)) } else { None })
+    /// Opens the cache at `path`, else the user's when it is wanted and there is a place for one.
+    pub fn open(wanted: bool, path: Option<&Path>) -> Self {
+        let path = path.map(Path::to_owned).or_else(|| if wanted { default_path() } else { None });
+        Remembered(path.map(|path| FileCache::open(&path)))
     }
 
     pub fn as_cache(&self) -> Option<&dyn Cache> {

@@ -82,7 +82,7 @@ pub fn digest(path: &Path, options: Options, progress: &impl Progress) -> Result
     let artifact = files::open(path)?;
     begin_hashing(progress, "hash", &artifact);
     let sha256 = if options.sha256 { Sha256::Manifest } else { Sha256::No };
-    let cache = Remembered::open(options.cache);
+    let cache = Remembered::open(options.cache, None);
     let wants = Wants { sha256, tensors: options.tensors, cache: cache.as_cache() };
     let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
     let xet = if options.xet { xet_of(&artifact, progress)? } else { vec![] };

@@ -55,6 +55,8 @@ pub struct Request {
     pub process: Option<Process>,
     /// Take digests of untouched files from the user's cache, and keep new ones there.
     pub cache: bool,
+    /// Another cache file than the user's; used whatever [`Request::cache`] says.
+    pub cache_at: Option<PathBuf>,
     /// An older bundle of this artifact, signed by the same key. Its parents stay, and so do kind and process unless they
     /// are given. A cached digest then counts only when it also stands in that bundle's listing.
     pub reuse: Option<PathBuf>,
@@ -77,6 +79,7 @@ impl Request {
             marks: vec![],
             process: None,
             cache: false,
+            cache_at: None,
             reuse: None,
             tree: None,
             salt: None,
@@ -164,7 +167,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     }
     let artifact = files::open(&request.path)?;
     begin_hashing(progress, "hash", &artifact);
-    let cache = Remembered::open(request.cache || request.reuse.is_some());
+    let cache = Remembered::open(request.cache || request.reuse.is_some(), request.cache_at.as_deref());
     let recorded = old.as_ref().map(|old| old.recorded(cache.as_cache()));
     let wants = Wants {
         sha256: Sha256::Manifest,

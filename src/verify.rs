@@ -72,7 +72,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),
         now: keyset::now(),
     };
-    let cache = Remembered::open(request.cache);
+    let cache = Remembered::open(request.cache, None);
     let part = request.part.as_ref().map(|part| match part {
         Part::File(path) => judge::Part::File(path),
         Part::Tensor(name) => judge::Part::Tensor(name),

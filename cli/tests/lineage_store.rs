@@ -88,12 +88,12 @@ fn from_bundles_to_answers() {
     assert_eq!(lab.json(&["import", "releases/merged.provenance.json"])["statements"], 0);
 
     let list = lab.json(&["list"]);
-    assert_eq!(names(&list["nodes"]), ["base.onnx", "data.csv", "left.onnx", "merged.onnx", "mine.onnx", "right.onnx"]);
+    assert_eq!(names(&list["nodes"]), ["base.tflite", "data.csv", "left.tflite", "merged.tflite", "mine.tflite", "right.tflite"]);
     assert_eq!(list["counts"]["missing"], 0);
     let first = lab.json(&["list", "--limit", "2"]);
     let after = first["nodes"][1]["id"].as_str().unwrap();
-    assert_eq!(names(&lab.json(&["list", "--limit", "2", "--after", after])["nodes"]), ["left.onnx", "merged.onnx"]);
-    assert_eq!(names(&lab.json(&["list", "--name", "m"])["nodes"]), ["merged.onnx", "mine.onnx"]);
+    assert_eq!(names(&lab.json(&["list", "--limit", "2", "--after", after])["nodes"]), ["left.tflite", "merged.tflite"]);
+    assert_eq!(names(&lab.json(&["list", "--name", "m"])["nodes"]), ["merged.tflite", "mine.tflite"]);
 
     let base = list["nodes"][0].clone();
     let (id, root) = (base["id"].as_str().unwrap(), base["root"].as_str().unwrap());
@@ -102,31 +102,31 @@ fn from_bundles_to_answers() {
     assert_eq!(shown[0]["parents"][0]["relation"], "trained-on");
 
     assert_eq!(
-        names(&lab.json(&["ancestors", "merged.onnx"])["reached"]),
-        ["left.onnx", "right.onnx", "base.onnx", "data.csv"]
+        names(&lab.json(&["ancestors", "merged.tflite"])["reached"]),
+        ["left.tflite", "right.tflite", "base.tflite", "data.csv"]
     );
     let down = lab.json(&["descendants", "data.csv", "--depth", "1"]);
-    assert_eq!((names(&down["reached"]), down["truncated"].as_bool()), (vec!["base.onnx"], Some(true)));
+    assert_eq!((names(&down["reached"]), down["truncated"].as_bool()), (vec!["base.tflite"], Some(true)));
     let page = lab.json(&["descendants", "data.csv", "--limit", "1", "--skip", "1"]);
-    assert_eq!((names(&page["reached"]), page["total"].as_u64()), (vec!["left.onnx"], Some(4)));
+    assert_eq!((names(&page["reached"]), page["total"].as_u64()), (vec!["left.tflite"], Some(4)));
 
     assert_eq!(
-        names(&lab.json(&["path", "data.csv", "merged.onnx"])["path"]),
-        ["merged.onnx", "left.onnx", "base.onnx", "data.csv"]
+        names(&lab.json(&["path", "data.csv", "merged.tflite"])["path"]),
+        ["merged.tflite", "left.tflite", "base.tflite", "data.csv"]
     );
-    let (code, _, stderr) = lab.lineage(&["path", "left.onnx", "right.onnx"]);
+    let (code, _, stderr) = lab.lineage(&["path", "left.tflite", "right.tflite"]);
     assert_eq!(code, 4, "{stderr}");
 
     let touched = names(&lab.json(&["touched", "data.csv"])["reached"]).join(" ");
-    assert_eq!(touched, "base.onnx left.onnx mine.onnx right.onnx merged.onnx");
+    assert_eq!(touched, "base.tflite left.tflite mine.tflite right.tflite merged.tflite");
     let by_edges = names(&lab.json(&["touched", "data.csv", "--edges-only"])["reached"]).join(" ");
-    assert_eq!(by_edges, "base.onnx left.onnx right.onnx merged.onnx");
+    assert_eq!(by_edges, "base.tflite left.tflite right.tflite merged.tflite");
 
     let by_root = lab.json(&["affected", &format!("root:{}", &root[..12])]);
     let revoked: Vec<&str> =
         by_root["groups"].as_array().unwrap().iter().map(|group| group["revoked"]["name"].as_str().unwrap()).collect();
-    assert_eq!(revoked, ["base.onnx", "mine.onnx"]);
-    assert_eq!(names(&by_root["groups"][0]["made_from_it"]), ["left.onnx", "right.onnx", "merged.onnx"]);
+    assert_eq!(revoked, ["base.tflite", "mine.tflite"]);
+    assert_eq!(names(&by_root["groups"][0]["made_from_it"]), ["left.tflite", "right.tflite", "merged.tflite"]);
     let signer = list["nodes"][4]["signer"].as_str().unwrap();
     assert_eq!(lab.json(&["affected", signer, "--edges-only"])["groups"].as_array().unwrap().len(), 1);
 
@@ -139,9 +139,9 @@ fn from_bundles_to_answers() {
         }
     }
     for (format, begin) in [("svg", "<svg"), ("html", "<!doctype html>"), ("dot", "digraph"), ("mermaid", "graph BT")] {
-        let (code, stdout, _) = lab.lineage(&["graph", "base.onnx", "--descendants", "--format", format]);
+        let (code, stdout, _) = lab.lineage(&["graph", "base.tflite", "--descendants", "--format", format]);
         assert!(
-            code == 0 && stdout.starts_with(begin) && stdout.contains("merged.onnx") && !stdout.contains("data.csv"),
+            code == 0 && stdout.starts_with(begin) && stdout.contains("merged.tflite") && !stdout.contains("data.csv"),
             "{format}"
         );
         let bundle = lab.bundle("merged");
@@ -183,11 +183,11 @@ fn what_is_wrong_has_its_exit_code() {
     assert!(stdout.contains("2 wrong") || stdout.contains("1 wrong"), "{stdout}");
 }
 
-/// Writes over every place where the file says `base.onnx`, as long as before.
+/// Writes over every place where the file says `base.tflite`, as long as before.
 fn flip_a_name(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let places: Vec<usize> =
-        bytes.windows(9).enumerate().filter(|(_, text)| *text == b"base.onnx").map(|(at, _)| at).collect();
+        bytes.windows(9).enumerate().filter(|(_, text)| *text == b"base.tflite").map(|(at, _)| at).collect();
     assert!(!places.is_empty());
     for at in places {
         bytes[at..at + 4].copy_from_slice(b"evil");

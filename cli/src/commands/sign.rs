@@ -81,6 +81,7 @@ pub fn run(args: Sign) -> Result<u8> {
         marks: args.marks,
         process,
         cache: !args.no_cache,
+        cache_at: None,
         reuse: args.reuse,
         tree: args.tree.tree(),
         salt: args.salt,

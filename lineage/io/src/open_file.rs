@@ -3,7 +3,8 @@
 //! What the system says of a file (device, inode, size, times of the last write and of the last change) is taken when it is
 //! opened and compared after the last read. Times have a grain: a second write within one tick of the kernel's clock leaves
 //! no trace. So a file whose last change is younger than the grain is not begun before the tick is over. What remains
-//! unseen is a write through a memory mapping that was dirty before, until the kernel writes that page back.
+//! unseen is a write that began before the file was opened and leaves its size alone: one long call that is still under
+//! way, for which Linux sets the times at the start, or a memory mapping whose pages were dirty before.
 
 use std::any::Any;
 use std::fs::{self, File};

@@ -1,0 +1,107 @@
+//! `digest` in parts, its cache under fire, and a full disk.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use assert_cmd::Command;
+
+fn countermark(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("countermark").unwrap();
+    let output = command.current_dir(folder).env("COUNTERMARK_CACHE", folder.join("cache.sqlite")).args(arguments);
+    let output = output.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn parts_hashed_apart_merge_to_the_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let run = |arguments: &[&str]| countermark(at, arguments);
+    fs::write(at.join("huge.bin"), (0..5_000_000_u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>()).unwrap();
+    let (_, whole, _) = run(&["digest", "huge.bin", "--no-cache"]);
+    for (index, part) in ["0:2097152", "2097152:2097152", "4194304:2097152"].iter().enumerate() {
+        let (code, json, stderr) = run(&["digest", "huge.bin", "--part", part]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(json.contains("countermark.dev/parts/v1"), "{json}");
+        fs::write(at.join(format!("{index}.json")), json).unwrap();
+    }
+    assert_eq!(run(&["digest", "--merge", "2.json", "0.json", "1.json"]), (0, whole, String::new()));
+    let (code, stdout, stderr) = run(&["digest", "--merge", "0.json", "2.json"]);
+    assert_eq!((code, &*stdout), (2, ""));
+    assert!(stderr.contains("leaves a gap") && stderr.contains("help:"), "{stderr}");
+    assert_eq!(run(&["digest", "--merge", "0.json", "1.json", "1.json", "2.json"]).0, 2, "a part twice");
+    let (code, _, stderr) = run(&["digest", "huge.bin", "--part", "1024:4096"]);
+    assert!(code == 2 && stderr.contains("no subtree"), "{stderr}");
+    assert_eq!(run(&["digest", "huge.bin", "--part", "9000000:1024"]).0, 2, "behind the end");
+    assert_eq!(run(&["digest"]).0, 2);
+}
+
+/// Killed at any moment, and several at once: the cache is never wrong and never in the way.
+#[test]
+fn a_cache_survives_being_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let sets: Vec<String> = (0..12).map(|set| format!("set{set}")).collect();
+    for (index, set) in sets.iter().enumerate() {
+        fs::create_dir(at.join(set)).unwrap();
+        for file in 0..400 {
+            fs::write(at.join(set).join(file.to_string()), format!("{index} {file}")).unwrap();
+        }
+    }
+    std::thread::sleep(Duration::from_millis(2100));
+    for (index, set) in sets.iter().enumerate() {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("countermark"));
+        child.args(["digest", set]).current_dir(at).env("COUNTERMARK_CACHE", at.join("cache.sqlite"));
+        let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let other = countermark(at, &["digest", &sets[(index + 5) % sets.len()]]);
+        assert_eq!((other.0, &*other.2), (0, ""));
+        std::thread::sleep(Duration::from_millis(index as u64 * 2));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    for set in &sets {
+        let plain = countermark(at, &["digest", set, "--no-cache"]);
+        assert_eq!(countermark(at, &["digest", set]), plain);
+        assert_eq!(countermark(at, &["digest", set]), plain, "from the cache");
+    }
+}
+
+/// A file may not grow beyond a few kilobytes, as on a full disk: the old bundle stays, and nothing half-written.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_leaves_the_old_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("data.csv"), "a,b\n1,2\n").unwrap();
+    assert_eq!(countermark(at, &["keygen", "--out", "keys"]).0, 0);
+    assert_eq!(countermark(at, &["sign", "data.csv", "--key", "keys/owner.key"]).0, 0);
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.retain(|name| !name.to_string_lossy().starts_with("cache.sqlite"));
+        names.sort();
+        names
+    };
+    let before = (names(), fs::read(at.join("data.csv.provenance.json")).unwrap());
+    let binary = assert_cmd::cargo::cargo_bin("countermark");
+    // The limit counts blocks of 1024 bytes; the signal is ignored, so that writing fails as on a full disk.
+    let script =
+        format!("trap '' XFSZ; ulimit -f 2; {} sign data.csv --key keys/owner.key --no-cache", binary.display());
+    let output = Command::new("bash").args(["-c", &script]).current_dir(at).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("nothing was replaced"), "{stderr}");
+    assert_eq!((names(), fs::read(at.join("data.csv.provenance.json")).unwrap()), before);
+    assert_eq!(countermark(at, &["verify", "data.csv", "--policy", "keys/policy.toml"]).0, 0);
+    // Without room for the cache the digest comes all the same.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 2; COUNTERMARK_CACHE={}/c.sqlite {} digest data.csv",
+        at.display(),
+        binary.display()
+    );
+    let output = Command::new("bash").args(["-c", &script]).current_dir(at).output().unwrap();
+    let expected = format!("{}  data.csv\n", blake3::hash(b"a,b\n1,2\n"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
