@@ -191,7 +191,8 @@ fn records_that_contradict_themselves_or_the_listing_are_refused() {
     let good = signed(&plain(&rows(3)), false, false);
     assert_eq!(good.contradiction(&listing), None);
     let part = |path: &str, count| FileRecords { path: path.into(), count };
-    let wrong: [(&str, fn(&mut Records)); 6] = [
+    type Change = fn(&mut Records);
+    let wrong: [(&str, Change); 6] = [
         ("count", |records| records.count = 4),
         ("sorted and salted", |records| (records.sorted, records.salted) = (true, true)),
         ("schema", |records| records.format = Format::Csv),
@@ -231,10 +232,10 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= flip;
         // White space may change, and nothing else; the statement's id is compared elsewhere.
-        if let Ok(proof) = RecordProof::parse(&bytes) {
-            if proof.check(&tree).is_ok() {
-                prop_assert_eq!(RecordProof { statement: good.statement, ..proof }, good);
-            }
+        if let Ok(proof) = RecordProof::parse(&bytes)
+            && proof.check(&tree).is_ok()
+        {
+            prop_assert_eq!(RecordProof { statement: good.statement, ..proof }, good);
         }
     }
 }

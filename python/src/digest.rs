@@ -9,7 +9,9 @@ use crate::{document, interrupt};
 
 #[pyfunction]
 pub fn digest(py: Python<'_>, path: PathBuf, tensors: bool, sha256: bool) -> PyResult<String> {
-    let digest = interrupt::run(py, |watch| countermark::digest::digest(&path, Options { tensors, sha256 }, watch))?;
+    let digest = interrupt::run(py, |watch| {
+        countermark::digest::digest(&path, Options { tensors, sha256, records: None }, watch)
+    })?;
     document(&digest)
 }
 

@@ -46,6 +46,8 @@ pub fn sign(
             kind: kind.map(|kind| kind.parse()).transpose()?,
             marks,
             process: process.then_some(Process { parameters, revision }),
+            tree: None,
+            salt: None,
         };
         countermark::sign::sign(&request, watch)
     })?;
