@@ -138,6 +138,8 @@ fn neighbour(leaves: &[Hash], index: usize) -> Neighbour {
 fn absence_needs_two_neighbours_in_a_sorted_tree() {
     let mut leaves = plain(&rows(60));
     leaves.sort();
+    // Room for records before the first leaf.
+    leaves.retain(|leaf| leaf.0[0] >= 8);
     let tree = signed(&leaves, true, false);
     let absent = |record: &[u8], before: Option<usize>, after: Option<usize>| {
         let at = |index: usize| neighbour(&leaves, index);
@@ -145,7 +147,7 @@ fn absence_needs_two_neighbours_in_a_sorted_tree() {
         RecordProof::new(STATEMENT, None, record.to_vec(), evidence)
     };
     let mut seen = [false; 3];
-    for i in 0..2000 {
+    for i in 0..300 {
         let record = format!("absent {i}").into_bytes();
         let rank = leaves.partition_point(|leaf| *leaf < self::leaf(None, &record));
         let (before, after) = (rank.checked_sub(1), (rank < leaves.len()).then_some(rank));
