@@ -88,11 +88,17 @@ fn from_bundles_to_answers() {
     assert_eq!(lab.json(&["import", "releases/merged.provenance.json"])["statements"], 0);
 
     let list = lab.json(&["list"]);
-    assert_eq!(names(&list["nodes"]), ["base.tflite", "data.csv", "left.tflite", "merged.tflite", "mine.tflite", "right.tflite"]);
+    assert_eq!(
+        names(&list["nodes"]),
+        ["base.tflite", "data.csv", "left.tflite", "merged.tflite", "mine.tflite", "right.tflite"]
+    );
     assert_eq!(list["counts"]["missing"], 0);
     let first = lab.json(&["list", "--limit", "2"]);
     let after = first["nodes"][1]["id"].as_str().unwrap();
-    assert_eq!(names(&lab.json(&["list", "--limit", "2", "--after", after])["nodes"]), ["left.tflite", "merged.tflite"]);
+    assert_eq!(
+        names(&lab.json(&["list", "--limit", "2", "--after", after])["nodes"]),
+        ["left.tflite", "merged.tflite"]
+    );
     assert_eq!(names(&lab.json(&["list", "--name", "m"])["nodes"]), ["merged.tflite", "mine.tflite"]);
 
     let base = list["nodes"][0].clone();

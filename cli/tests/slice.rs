@@ -79,7 +79,8 @@ fn a_tensor_proven_against_a_root_and_against_a_signed_bundle() {
     assert_eq!(code, 0, "{stdout}");
     assert!(stdout.contains("its other bytes were not looked at"), "{stdout}");
     assert!(stdout.contains("b is the signed F32 [60000]"), "{stdout}");
-    assert!(stdout.contains("of model: every check passed"), "{stdout}");
+    assert!(stdout.contains("model: every check passed"), "{stdout}");
+    assert!(stdout.contains("only bytes 240138 to 480138 of file m.safetensors was looked at"), "{stdout}");
     let (code, stdout, _) = with(&["--policy", "keys/policy.toml", "--file", "config.json", "--out", "no.bytes"]);
     assert_eq!((code, at.join("no.bytes").exists()), (1, false), "{stdout}");
 

@@ -104,10 +104,10 @@ fn the_same_rows_give_the_same_root_however_they_are_stored() {
         WriterProperties::builder().set_writer_version(WriterVersion::PARQUET_2_0).set_data_page_row_count_limit(5),
         WriterProperties::builder()
             .set_dictionary_enabled(false)
-            .set_encoding(Encoding::DELTA_BYTE_ARRAY)
+            .set_column_encoding("name".into(), Encoding::DELTA_BYTE_ARRAY)
             .set_column_encoding("id".into(), Encoding::DELTA_BINARY_PACKED),
     ];
-    for (way, properties) in ways.into_iter().enumerate().take(3) {
+    for (way, properties) in ways.into_iter().enumerate() {
         let found = records(&[("a.parquet", &parquet(&table, properties.build()))]);
         assert_eq!((found.root, found.schema), (plain.root, plain.schema), "way {way}");
     }
@@ -123,7 +123,8 @@ fn the_same_rows_give_the_same_root_however_they_are_stored() {
     let lz4 = arrow_ipc::writer::IpcWriteOptions::default()
         .try_with_compression(Some(arrow_ipc::CompressionType::LZ4_FRAME))
         .unwrap();
-    for bytes in [ipc_file(&parts, lz4), ipc_file(&[table.clone()], Default::default()), ipc_stream(&parts)] {
+    for bytes in [ipc_file(&parts, lz4), ipc_file(std::slice::from_ref(&table), Default::default()), ipc_stream(&parts)]
+    {
         let found = records(&[("a.arrow", &bytes)]);
         assert_eq!((found.root, found.schema), (plain.root, plain.schema));
     }
@@ -134,9 +135,8 @@ fn widths_of_offsets_dictionaries_views_and_runs_do_not_matter() {
     let words = ["b", "a", "b", "", "c", "b"];
     let optional: Vec<Option<&str>> = words.iter().map(|word| (!word.is_empty()).then_some(*word)).collect();
     let ends = Int32Array::from_iter_values(1..=6);
-    let lists = |item: fn(Vec<Option<Vec<Option<i32>>>>) -> ArrayRef| {
-        item((0..6).map(|i| (i != 3).then(|| vec![Some(i), None])).collect())
-    };
+    type Rows = Vec<Option<Vec<Option<i32>>>>;
+    let lists = |item: fn(Rows) -> ArrayRef| item((0..6).map(|i| (i != 3).then(|| vec![Some(i), None])).collect());
     let texts: [ArrayRef; 5] = [
         Arc::new(StringArray::from(optional.clone())),
         Arc::new(LargeStringArray::from(optional.clone())),

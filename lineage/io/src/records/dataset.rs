@@ -1,6 +1,6 @@
 //! Which files of an artifact hold records, and a walk over all of them in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -79,9 +79,11 @@ impl Dataset {
     /// # Errors
     /// [`Error::Input`] when one of them is not here.
     pub fn signed(artifact: &Artifact, records: &Records) -> Result<Self, Error> {
+        let by_path: BTreeMap<&str, &Arc<dyn ReadAt>> =
+            artifact.files.iter().map(|(path, source)| (&**path, source)).collect();
         let find = |path: &str| match (&*artifact.files, &*records.files) {
             ([(_, source)], [_]) if !artifact.is_folder => Some(source.clone()),
-            (files, _) => files.iter().find(|(name, _)| name == path).map(|(_, source)| source.clone()),
+            _ => by_path.get(path).map(|source| Arc::clone(source)),
         };
         let files = records.files.iter().map(|file| {
             let missing = || Error::input(&file.path, "is not here", "fetch the whole dataset");
@@ -118,7 +120,11 @@ impl Dataset {
         for (path, source) in &self.files {
             let refuse = |error: records::Error| Error::input(path, error.to_string(), error.help());
             let listed = listing.map(|listing| listing.files());
-            let listed = listed.and_then(|files| files.iter().find(|file| file.path == *path));
+            let listed = listed
+                .and_then(|files| files.binary_search_by(|file| file.path.cmp(path)).ok().map(|index| &files[index]));
+            if listing.is_some() && listed.is_none() {
+                return Err(Error::input(path, "appeared while it was read", "let nobody write there, and try again"));
+            }
             let (mut reader, watch) = self.reader(path, source, listed.is_some(), progress)?;
             let first = walked.count;
             let mut more = reader.next(&mut now).map_err(refuse)?;

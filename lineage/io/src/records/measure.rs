@@ -210,7 +210,7 @@ pub fn absence(dataset: &Dataset, record: &[u8], progress: &(dyn Fn(u64) + Sync)
         Ok((built.root, built.wanted.map(|(leaf, path)| Neighbour { index, leaf, path })))
     };
     let (root, after) = neighbour(rank)?;
-    let before = rank.checked_sub(1).map(|before| neighbour(before)).transpose()?.and_then(|(_, before)| before);
+    let before = rank.checked_sub(1).map(&mut neighbour).transpose()?.and_then(|(_, before)| before);
     if after.as_ref().is_some_and(|after| after.leaf == leaf) {
         return Ok(None);
     }

@@ -226,9 +226,8 @@ impl<'a> Encoder<'a> {
             }
             DataType::Dictionary(..) => downcast_dictionary_array!(
                 array => {
-                    let keys = array.keys();
                     // A null has no key; it is not asked for.
-                    let key = move |row| usize::try_from(keys.value(row)).unwrap_or(usize::MAX);
+                    let key = move |row| array.key(row).unwrap_or(usize::MAX);
                     Values::Indirect(Box::new(key), Box::new(Encoder::new(array.values())?))
                 },
                 other => return Err(bad(format!("{other} is no dictionary"))),
