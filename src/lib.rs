@@ -1,6 +1,6 @@
 //! countermark joins mark, lineage, credential and log, and checks all of it.
 //!
-//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares, [`slice`] proves a part of a file,
+//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares, [`mod@slice`] proves a part of a file,
 //! [`mark`] strikes a watermark into weights, [`detect`] finds it again, [`disclose`] lets somebody else look for it,
 //! [`attack`] does to a model what happens in the wild, [`derivation`] asks whether two models share training history,
 //! [`sign`] writes the bundle of a release, [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the Python package only call these.
