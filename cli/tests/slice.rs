@@ -154,3 +154,49 @@ fn a_file_against_the_hub_by_what_a_head_request_says() {
         server.join().unwrap();
     }
 }
+
+/// A `.npy` file of F32 values.
+fn npy(values: &[f32]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n", values.len());
+    let mut file = b"\x93NUMPY\x01\0".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend_from_slice(header.as_bytes());
+    values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+    file
+}
+
+#[test]
+fn arrays_are_signed_by_tensor_and_compared_across_formats_and_shards() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let run = |arguments: &[&str]| countermark(at, arguments);
+    fs::create_dir_all(at.join("arrays")).unwrap();
+    fs::write(at.join("arrays/a.npy"), npy(&[1.0, 2.0])).unwrap();
+    fs::write(at.join("arrays/b.npy"), npy(&[3.0])).unwrap();
+    assert_eq!(run(&["keygen", "--out", "keys"]).0, 0);
+    assert_eq!(run(&["sign", "arrays", "--key", "keys/owner.key"]).0, 0);
+    let verify = ["verify", "arrays", "--policy", "keys/policy.toml"];
+    let (code, stdout, _) = run(&verify);
+    assert_eq!((code, stdout.contains("2 tensors re-hashed")), (0, true), "{stdout}");
+
+    fs::write(at.join("one.safetensors"), model(&[("a", vec![1.0, 2.0]), ("b", vec![3.0])])).unwrap();
+    fs::create_dir_all(at.join("shards")).unwrap();
+    fs::write(at.join("shards/1.safetensors"), model(&[("a", vec![1.0, 2.0])])).unwrap();
+    fs::write(at.join("shards/2.safetensors"), model(&[("b", vec![3.0])])).unwrap();
+    for other in ["arrays", "shards"] {
+        let (_, stdout, _) = run(&["diff", "one.safetensors", other]);
+        assert!(stdout.contains("tensors: 2 identical, 0 changed, 0 renamed, 0 added, 0 removed"), "{stdout}");
+    }
+
+    let index = r#"{"weight_map":{"a":"1.safetensors","b":"1.safetensors"}}"#;
+    fs::write(at.join("shards/model.safetensors.index.json"), index).unwrap();
+    let (code, _, stderr) = run(&["digest", "shards", "--tensors"]);
+    assert_eq!((code, stderr.contains("gives tensor \"b\" to \"1.safetensors\"")), (2, true), "{stderr}");
+
+    fs::write(at.join("arrays/b.npy"), npy(&[4.0])).unwrap();
+    let (code, stdout, _) = run(&verify);
+    assert_eq!((code, stdout.contains("changed or missing: b")), (1, true), "{stdout}");
+    fs::write(at.join("legacy.pt"), b"\x80\x02}q\x00.").unwrap();
+    let (code, _, stderr) = run(&["digest", "legacy.pt", "--tensors"]);
+    assert_eq!((code, stderr.contains("to safetensors where you trust it")), (2, true), "{stderr}");
+}

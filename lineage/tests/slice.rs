@@ -322,3 +322,31 @@ fn what_is_no_model_has_no_tensor_to_prove() {
     let none = slice::prove(&source(&model()), &Claim::Tensor("c".into()), None, &mut vec![], &|_| ());
     assert!(matches!(none, Err(Error::Usage { .. })));
 }
+
+/// A GGUF file of two F32 tensors behind a long string of metadata.
+fn gguf(note: usize) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    [2_u64, 1].iter().for_each(|count| file.extend(count.to_le_bytes()));
+    file.extend([text("note"), 8_u32.to_le_bytes().to_vec(), text(&"n".repeat(note))].concat());
+    for (name, offset) in [("a", 0_u64), ("b", 40_000)] {
+        file.extend([text(name), 1_u32.to_le_bytes().to_vec(), 10_000_u64.to_le_bytes().to_vec()].concat());
+        file.extend([&0_u32.to_le_bytes()[..], &offset.to_le_bytes()].concat());
+    }
+    file.resize(file.len().next_multiple_of(32), 0);
+    file.extend(pattern(80_000));
+    file
+}
+
+#[test]
+fn a_tensor_of_a_gguf_file() {
+    // The header's reader looks ahead; what it sees there is part of the proof, also at the end of the file.
+    for note in [0, 30_000, 200_000] {
+        let file = gguf(note);
+        let (proven, bytes) = check(&prove(&file, &Claim::Tensor("b".into())), Hash::blake3(&file)).unwrap();
+        assert_eq!((&*proven.tensor.unwrap().dtype, proven.range.1), ("F32", file.len() as u64), "{note}");
+        assert!(bytes == pattern(80_000)[40_000..], "{note}");
+        let (proven, _) = check(&prove(&file, &Claim::Tensor("a".into())), Hash::blake3(&file)).unwrap();
+        assert_eq!(proven.range.1 - proven.range.0, 40_000);
+    }
+}

@@ -17,7 +17,8 @@ use crate::print::{self, Result};
     group(ArgGroup::new("claim").required(true).args(["range", "tensor"])),
     after_help = "\
 Example: countermark lineage prove-slice model.safetensors --tensor lm_head.weight --out head.slice
-The proof holds the bytes, up to 32 KiB around them, and a few kilobytes of hashes."
+The proof holds the bytes, up to 32 KiB around them, the last 16 KiB of the file, and a few kilobytes of hashes;
+for a tensor also the file's header, which says where the tensor lies (with a GGUF file, its vocabulary too)."
 )]
 pub struct ProveSlice {
     /// The file
