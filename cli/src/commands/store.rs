@@ -181,7 +181,10 @@ impl StoreArgs {
 /// The word to look for in a store, or nothing when `what` is a bundle. An artifact may lie here under the very name that
 /// is looked for, so only what looks like JSON is taken for a bundle, and only when no store was named.
 pub fn word(what: &Path, store: &StoreArgs) -> Result<Option<String>> {
-    let begins_as_json = || File::open(what).is_ok_and(|file| file.take(1).bytes().flatten().eq([b'{']));
+    let begins_as_json = || {
+        let mut first = [0];
+        File::open(what).and_then(|mut file| file.read_exact(&mut first)).is_ok() && first == *b"{"
+    };
     if store.store.is_none() && (what.to_string_lossy().ends_with(".json") || (what.is_file() && begins_as_json())) {
         return Ok(None);
     }
@@ -319,8 +322,11 @@ pub fn show(word: &str, args: &StoreArgs, format: Format) -> Result<u8> {
     Ok(u8::from(wrong))
 }
 
-/// The artifacts that the words mean, and the walk that was asked for.
-fn start(args: &WalkArgs, one: bool) -> Result<Option<(Box<dyn Store>, Vec<(Key, Node)>)>> {
+/// An open store, and where a walk begins in it.
+type Start = (Box<dyn Store>, Vec<(Key, Node)>);
+
+/// Opens the store and finds the artifacts that the words mean; each word may mean but one when `one` is set.
+fn start(args: &WalkArgs, one: bool) -> Result<Option<Start>> {
     let mut store = args.store.open()?;
     let mut start: Vec<(Key, Node)> = Vec::new();
     for word in &args.what {

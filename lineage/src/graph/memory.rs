@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::node::{Edge, Node};
-use super::store::{Batch, Counts, Find, Imported, Key, Known, Link, Page, Row, Step, Store, Totals};
+use super::store::{Batch, Counts, Find, Imported, Key, Known, Link, Page, Row, Step, Store, Stored, Totals};
 use crate::Error;
 use crate::digest::Hash;
 
@@ -12,7 +12,7 @@ use crate::digest::Hash;
 pub struct Memory {
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    statements: BTreeMap<Hash, (Vec<u8>, Vec<u8>)>,
+    statements: BTreeMap<Hash, Stored>,
 }
 
 impl Memory {
@@ -122,7 +122,7 @@ impl Store for Memory {
         Ok(links)
     }
 
-    fn statement(&mut self, key: Key) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn statement(&mut self, key: Key) -> Result<Option<Stored>, Error> {
         Ok(self.node(key).and_then(|node| self.statements.get(&node.id)).cloned())
     }
 

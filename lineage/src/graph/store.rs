@@ -343,6 +343,12 @@ pub struct Counts {
     pub edges: u64,
 }
 
+/// The payload and the signature of a statement as a store holds them: not checked.
+pub type Stored = (Vec<u8>, Vec<u8>);
+
+/// A relation and the row of the parent that it leads to, or why they cannot be read.
+pub type ParentRow = Result<(Relation, Node), Error>;
+
 /// Everything that a store holds about one node, for [`super::check`]. Nothing here is believed.
 #[derive(Debug)]
 pub struct Row {
@@ -351,9 +357,9 @@ pub struct Row {
     /// The row, or why it cannot be read.
     pub node: Result<Node, Error>,
     /// Payload and signature.
-    pub statement: Option<(Vec<u8>, Vec<u8>)>,
+    pub statement: Option<Stored>,
     /// The edges that begin here: relation and the parent's row, or why one cannot be read.
-    pub parents: Vec<Result<(Relation, Node), Error>>,
+    pub parents: Vec<ParentRow>,
     /// True when an edge leads here.
     pub has_children: bool,
 }
@@ -382,7 +388,7 @@ pub trait Store {
     fn links(&mut self, step: Step, from: &[Key], most: usize) -> Result<Vec<Link>, Error>;
 
     /// Payload and signature of a statement, as they are stored: not checked.
-    fn statement(&mut self, key: Key) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error>;
+    fn statement(&mut self, key: Key) -> Result<Option<Stored>, Error>;
 
     /// How much there is.
     fn counts(&mut self) -> Result<Counts, Error>;

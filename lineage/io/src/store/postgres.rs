@@ -8,10 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use countermark_lineage::Error;
 use countermark_lineage::digest::Hash;
-use countermark_lineage::graph::Relation;
 use countermark_lineage::graph::node::Node;
 use countermark_lineage::graph::store::{
-    Batch, Changes, Counts, Find, Imported, Key, Known, Link, Page, Row, Step, Store, Totals,
+    Batch, Changes, Counts, Find, Imported, Key, Known, Link, Page, ParentRow, Row, Step, Store, Stored, Totals,
 };
 use postgres::types::ToSql;
 use postgres::{Client, Config, NoTls, Statement};
@@ -200,8 +199,7 @@ impl Postgres {
     }
 
     /// The edges from each of these nodes to its parents.
-    #[expect(clippy::type_complexity, reason = "one use")]
-    fn parents(&mut self, keys: &[Key]) -> Result<HashMap<Key, Vec<Result<(Relation, Node), Error>>>, Error> {
+    fn parents(&mut self, keys: &[Key]) -> Result<HashMap<Key, Vec<ParentRow>>, Error> {
         let mut parents: HashMap<Key, Vec<_>> = HashMap::new();
         for row in self.query(&many(super::PARENTS), &[&keys, &i64::MAX])? {
             let forged = || super::forged(&self.place, "an edge");
@@ -312,7 +310,7 @@ impl Store for Postgres {
         rows.iter().map(link).collect()
     }
 
-    fn statement(&mut self, key: Key) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn statement(&mut self, key: Key) -> Result<Option<Stored>, Error> {
         let rows = self.query(super::STATEMENT, &[&key])?;
         let Some(row) = rows.first() else { return Ok(None) };
         let part = |at| row.try_get(at).map_err(|_| super::forged(&self.place, "a statement"));

@@ -10,7 +10,7 @@ use countermark_lineage::Error;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::node::Node;
 use countermark_lineage::graph::store::{
-    Batch, Changes, Counts, Find, Imported, Key, Known, Link, Page, Row, Step, Store, Totals,
+    Batch, Changes, Counts, Find, Imported, Key, Known, Link, Page, ParentRow, Row, Step, Store, Stored, Totals,
 };
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
@@ -180,7 +180,7 @@ impl Sqlite {
         Ok(())
     }
 
-    fn parents(&self, key: Key) -> Result<Vec<Result<(countermark_lineage::graph::Relation, Node), Error>>, Error> {
+    fn parents(&self, key: Key) -> Result<Vec<ParentRow>, Error> {
         let mut parents = Vec::new();
         self.query(super::PARENTS, &[&key, &i64::MAX], |row| {
             let relation = row.get(1).ok().and_then(super::relation);
@@ -315,7 +315,7 @@ impl Store for Sqlite {
         Ok(links)
     }
 
-    fn statement(&mut self, key: Key) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+    fn statement(&mut self, key: Key) -> Result<Option<Stored>, Error> {
         let mut found = None;
         self.query(super::STATEMENT, &[&key], |row| {
             let part = |at| row.get::<_, Vec<u8>>(at).map_err(|_| super::forged(&self.place, "a statement"));

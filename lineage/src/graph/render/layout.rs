@@ -270,14 +270,14 @@ fn place(vertices: &mut [Vertex], rows: &[Vec<usize>]) {
             let at = if sweep % 2 == 0 { step } else { rows.len() - 1 - step };
             let wish = |&vertex: &usize| {
                 let one = &vertices[vertex];
-                let sides: [&[usize]; 2] = match (sweep + 2 < SWEEPS * 2, sweep % 2 == 0) {
+                let sides: [&[usize]; 2] = match (sweep < SWEEPS, sweep % 2 == 0) {
                     (true, true) => [&one.above, &[]],
                     (true, false) => [&one.below, &[]],
                     (false, _) => [&one.above, &one.below],
                 };
                 let count = sides[0].len() + sides[1].len();
                 let sum: f64 = sides.iter().flat_map(|side| side.iter()).map(|&other| vertices[other].x).sum();
-                // Trunks are straight before boxes are centred.
+                // Trunks are made straight before boxes are centred.
                 let weight = if one.width == TRUNK { 8.0 } else { 1.0 };
                 if count == 0 { (one.x, 0.05) } else { (sum / count as f64, weight) }
             };

@@ -15,7 +15,8 @@ use crate::verdict::printable;
 
 /// Up to so many artifacts the words in boxes and at lines explain themselves.
 const SELF_EXPLAINING: usize = 12;
-/// Height of a row of the legend.
+/// Size of a word of the legend.
+const LEGEND_COLUMN: f64 = 172.0;
 const LEGEND_ROW: f64 = 24.0;
 /// Lines that go further sideways run level for a while instead of crossing everything at a slant.
 const SLANT: f64 = 260.0;
@@ -186,16 +187,17 @@ fn draw_box(index: usize, node: &Node, (x, y): (f64, f64), numbered: bool, svg: 
         );
     }
     let name = shorten(&node.name);
+    let lid = if matches!(node.kind, Some(Kind::Dataset | Kind::Shard)) { 4.0 } else { 0.0 };
     let long = if width_of(&name) > 18 { " long" } else { "" };
     let _ = writeln!(
         svg,
         "<text class=\"name{long}\" x=\"{middle}\" y=\"{}\">{}</text><text class=\"what\" x=\"{middle}\" y=\"{}\">{}</text>\
          <text class=\"root\" x=\"{middle}\" y=\"{}\">{}</text></g>",
-        y + 27.0,
+        y + 27.0 + lid,
         escape(&name),
-        y + 45.0,
+        y + 45.0 + lid,
         what(node),
-        y + 62.0,
+        y + 62.0 + lid,
         node.root.short(),
     );
 }
@@ -259,9 +261,9 @@ fn shape(kind: Option<Kind>, x: f64, y: f64, w: f64, h: f64) -> String {
 /// Kinds and relations that occur, below the picture.
 fn legend(graph: &Graph, relations: &BTreeSet<Relation>, size: &mut (f64, f64), svg: &mut String) {
     let kinds: BTreeSet<Option<Kind>> = graph.nodes.iter().map(|node| node.kind).collect();
-    let per_row = (((size.0 - MARGIN * 2.0) / 150.0) as usize).max(1);
+    let per_row = (((size.0 - MARGIN * 2.0) / LEGEND_COLUMN) as usize).max(1);
     let top = size.1;
-    let place = |at: usize| (MARGIN + (at % per_row) as f64 * 150.0, top + (at / per_row) as f64 * LEGEND_ROW);
+    let place = |at: usize| (MARGIN + (at % per_row) as f64 * LEGEND_COLUMN, top + (at / per_row) as f64 * LEGEND_ROW);
     svg.push_str("<g class=\"legend\">\n");
     let mut at = 0;
     for kind in kinds {
@@ -291,7 +293,7 @@ fn legend(graph: &Graph, relations: &BTreeSet<Relation>, size: &mut (f64, f64), 
         at += 1;
     }
     svg.push_str("</g>\n");
-    size.0 = size.0.max(MARGIN * 2.0 + 150.0);
+    size.0 = size.0.max(MARGIN * 2.0 + LEGEND_COLUMN);
     size.1 = place(at.saturating_sub(1)).1 + MARGIN;
 }
 
