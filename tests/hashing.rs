@@ -186,7 +186,8 @@ fn a_damaged_cache_is_put_aside() {
     let good = fs::read(&path).unwrap();
     // Not a database; cut short; random bytes in the middle; a bit of a digest.
     let digest = good.windows(32).position(|window| window == root.0.0).unwrap();
-    let damages: [&dyn Fn(&mut Vec<u8>); 5] = [
+    type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let damages: [Damage<'_>; 5] = [
         &|bytes| bytes[..16].fill(b'x'),
         &|bytes| bytes.truncate(1000),
         &|bytes| bytes[100..4000].fill(0xff),

@@ -16,7 +16,7 @@ pub fn verify(
     require_anchor: bool,
     name: Option<String>,
 ) -> PyResult<String> {
-    let request = Request { path, bundle, policy, require_anchor, name };
+    let request = Request { bundle, policy, require_anchor, name, ..Request::new(path) };
     let verdict = interrupt::run(py, |watch| countermark::verify::verify(&request, watch))?;
     document(&verdict)
 }

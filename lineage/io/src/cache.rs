@@ -268,7 +268,7 @@ fn is_local(path: &Path) -> bool {
     // ext2 to 4, XFS, Btrfs, tmpfs, overlay, F2FS, ZFS, bcachefs: see statfs(2).
     const LOCAL: [u32; 8] =
         [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
-    #[expect(clippy::unnecessary_cast, reason = "another type on other processors")]
+    #[allow(clippy::unnecessary_cast, reason = "another type on other processors")]
     rustix::fs::statfs(path).is_ok_and(|system| LOCAL.contains(&(system.f_type as u32)))
 }
 

@@ -222,7 +222,7 @@ fn stat_at(root: &Root, relative: &str) -> io::Result<Stamp> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(io::Error::other("is not a regular file"));
     }
-    #[expect(clippy::unnecessary_cast, reason = "these have other types on other systems")]
+    #[allow(clippy::unnecessary_cast, reason = "these have other types on other systems")]
     let stamp = Stamp {
         device: stat.st_dev as u64,
         inode: stat.st_ino as u64,

@@ -17,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use countermark_formats::ReadAt;
 use countermark_lineage::digest::artifact::{Artifact, Names};
 use countermark_lineage::digest::listing::check_path;
+use countermark_lineage::verdict::printable;
 use futures_util::StreamExt as _;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
@@ -124,7 +125,12 @@ fn refused(url: &str, problem: impl Into<String>, help: &str) -> Error {
 }
 
 fn failed(url: &str) -> impl FnOnce(object_store::Error) -> Error {
-    move |error| Error::io(FilePath::new(url), HELP)(io::Error::other(error))
+    move |error| Error::io(FilePath::new(url), HELP)(io::Error::other(told(&error)))
+}
+
+/// An error as text that a server may have had a hand in.
+fn told(error: &object_store::Error) -> String {
+    printable(&error.to_string(), 400)
 }
 
 fn is_web(url: &str) -> bool {
@@ -204,7 +210,7 @@ async fn list(store: Arc<dyn ObjectStore>, prefix: Path) -> Result<Vec<ObjectMet
         if metas.len() == MOST_OBJECTS {
             return Err(format!("holds more than {MOST_OBJECTS} objects"));
         }
-        metas.push(meta.map_err(|error| error.to_string())?);
+        metas.push(meta.map_err(|error| told(&error))?);
     }
     metas.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(metas)
@@ -266,7 +272,7 @@ impl Inner {
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), if_match, ..GetOptions::default() };
         let answer = self.store.get_opts(&self.meta.location, options).await.map_err(|error| match error {
             object_store::Error::Precondition { .. } => (changed().to_string(), false),
-            error => (error.to_string(), false),
+            error => (told(&error), false),
         })?;
         if !self.is_same(&answer.meta) {
             return Err((changed().to_string(), false));
@@ -277,7 +283,7 @@ impl Inner {
         let mut bytes = Vec::with_capacity(size);
         let mut stream = answer.into_stream();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| (error.to_string(), true))?;
+            let chunk = chunk.map_err(|error| (told(&error), true))?;
             if bytes.len() + chunk.len() > size {
                 return Err(("sends more than was asked for".to_owned(), false));
             }
@@ -318,7 +324,8 @@ impl ReadAt for Object {
     }
 
     fn unchanged(&self) -> io::Result<()> {
-        let now = wait(head(self.0.store.clone(), self.0.meta.location.clone())).map_err(io::Error::other)?;
+        let now = wait(head(self.0.store.clone(), self.0.meta.location.clone()));
+        let now = now.map_err(|error| io::Error::other(told(&error)))?;
         if self.0.is_same(&now) { Ok(()) } else { Err(changed()) }
     }
 }
