@@ -102,24 +102,35 @@ struct Hub {
 impl Hub {
     fn new(models: usize) -> Self {
         let mut random = Random(4);
+        // Older models are more popular.
+        let older = |random: &mut Random, child: usize| (random.part().powf(1.3) * child as f64) as usize;
         let mut edges = Vec::new();
         for child in 1..models {
             if random.part() < 0.55 {
-                let parent = (random.part() * child as f64) as usize;
+                let parent = older(&mut random, child);
                 edges.push((child, parent, 1 + (random.next() % 5) as i64));
-                let second = (random.part() * child as f64) as usize;
+                let second = older(&mut random, child);
                 if random.part() < 0.02 / 0.55 && second != parent {
                     edges.push((child, second, 3));
                 }
             }
         }
-        // Exact on trees, a little too many where somebody has two parents.
-        let mut below = vec![1_usize; models];
+        // Exact on trees, too many where somebody has two parents: candidates, which are then counted.
+        let (mut below, mut children) = (vec![1_usize; models], vec![Vec::new(); models]);
         for &(child, parent, _) in edges.iter().rev() {
             below[parent] += below[child];
+            children[parent].push(child);
         }
         let wanted = (17_000 * models / 3_000_000).max(10);
-        let popular = (0..models).min_by_key(|&model| below[model].abs_diff(wanted)).unwrap();
+        let candidates = (0..models).filter(|&model| (wanted..wanted * 4).contains(&below[model])).take(500);
+        let count = |model: usize| {
+            let (mut seen, mut waiting) = (std::collections::HashSet::new(), vec![model]);
+            while let Some(next) = waiting.pop() {
+                waiting.extend(children[next].iter().filter(|&&child| seen.insert(child)));
+            }
+            seen.len()
+        };
+        let popular = candidates.min_by_key(|&model| count(model).abs_diff(wanted)).unwrap();
         Hub { models, edges, popular }
     }
 

@@ -77,7 +77,7 @@ pub struct Walked {
 }
 
 /// So many nodes are asked about at once.
-const CHUNK: usize = 1000;
+const CHUNK: usize = 4096;
 
 /// Walks from `start`.
 ///
@@ -136,7 +136,9 @@ fn gather(
     seen: &HashSet<Key>,
     found: &mut HashMap<Key, Reached>,
 ) -> Result<bool, Error> {
-    let keys: Vec<Key> = level.iter().map(|(key, ..)| *key).collect();
+    // Neighbours in a table are asked about one after another.
+    let mut keys: Vec<Key> = level.iter().map(|(key, ..)| *key).collect();
+    keys.sort_unstable();
     let from: HashMap<Key, (Hash, Hash)> = level.iter().map(|(key, id, origin)| (*key, (*id, *origin))).collect();
     let steps: &[Step] = if walk.same_root { &[walk.step, Step::SameRoot] } else { &[walk.step] };
     // Several links may lead to one node, so more of them are taken than there is room.

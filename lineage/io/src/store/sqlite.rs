@@ -57,7 +57,7 @@ impl Sqlite {
     fn prepare(&mut self, create: bool) -> Result<(), Error> {
         self.connection.busy_timeout(PATIENCE).map_err(|error| refusal(&self.place, &error))?;
         self.connection.set_prepared_statement_cache_capacity(32);
-        self.batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -65536;")?;
+        self.batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -262144;")?;
         if create && self.schema()?.is_empty() {
             self.batch("PRAGMA journal_mode = WAL;")?;
             self.within("BEGIN IMMEDIATE", |store| {
