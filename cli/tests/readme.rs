@@ -8,8 +8,8 @@ use std::process::Command;
 fn the_walk_through_of_the_readme() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let block =
-        readme.split("<!-- test:").nth(1).unwrap().split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let block = |text: &str| text.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
+    let blocks: String = readme.split("<!-- test:").skip(1).map(block).collect();
 
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("data")).unwrap();
@@ -21,16 +21,38 @@ fn the_walk_through_of_the_readme() {
     let binary = Path::new(env!("CARGO_BIN_EXE_countermark")).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
     let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", block])
+        .args(["-euo", "pipefail", "-c", &blocks])
         .current_dir(folder.path())
         .env("PATH", path)
+        .env("COUNTERMARK_CACHE", folder.path().join("digests.sqlite"))
         .output()
         .unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("unanchored model: every check passed"), "{stdout}");
     assert!(stdout.contains("detected in model"), "{stdout}");
+    assert!(stdout.contains("is record 7 of the"), "{stdout}");
+    assert!(stdout.contains("model.norm.weight is the signed"), "{stdout}");
+    assert!(fs::read_to_string(folder.path().join("data.html")).unwrap().starts_with("<!doctype html>"));
     for picture in ["lineage.svg", "badge.svg"] {
         assert!(fs::read_to_string(folder.path().join(picture)).unwrap().starts_with("<svg"), "{picture}");
+    }
+}
+
+/// Every "yes" of the feature table rests on tests that are there.
+#[test]
+fn the_feature_table_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let table = readme.split("<!-- features:").nth(1).unwrap().split("<!-- end features -->").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.contains("**yes**")).collect();
+    assert_eq!(rows.len(), 13);
+    for row in rows {
+        let named: Vec<(&str, &str)> = row.split('`').filter_map(|word| word.split_once("::")).collect();
+        assert!(!named.is_empty(), "{row}");
+        for (file, test) in named {
+            let source = fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(source.contains(&format!("fn {test}()")), "{file} has no test {test}");
+        }
     }
 }
