@@ -56,16 +56,17 @@ impl Request {
 /// When the path, the policy or a bundle that was named cannot be read. Evidence that is wrong is a verdict, not an error.
 pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Error> {
     let policy = request.policy.as_deref().map(keyset::load_policy).transpose()?;
+    let path = files::local(&request.path)?;
     let bundle = match &request.bundle {
         Some(path) => Some(files::read(path, MAX_BUNDLE)?),
-        None => find_bundle(&request.path).map(|path| files::read(&path, MAX_BUNDLE)).transpose()?,
+        None => find_bundle(&path).map(|path| files::read(&path, MAX_BUNDLE)).transpose()?,
     };
-    let artifact = files::open(&request.path)?;
+    let artifact = files::open(&path)?;
     begin_hashing(progress, "re-hash", &artifact);
     let judged = judge::Request {
         artifact: &artifact,
         bundle: bundle.as_deref(),
-        sidecars: &sidecars(&request.path)?,
+        sidecars: &sidecars(&path)?,
         policy: policy.as_ref(),
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),

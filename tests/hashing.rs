@@ -467,6 +467,7 @@ fn signing_anew_reads_only_what_changed() {
         sha256: None,
         ranges: vec![],
     };
+    assert_eq!(lying.recall(&**source), None);
     lying.remember(&**source, &lie);
     lying.save();
     let honest = sign::sign(&again, &silent()).unwrap();
@@ -491,4 +492,180 @@ fn the_tensors_root_is_the_same_either_way() {
     let reading = artifact.read_once(&Wants { tensors: true, ..Wants::default() }, &|_| ()).unwrap();
     let slow = artifact.tensors(&|_| ()).unwrap().unwrap();
     assert_eq!(checkpoint::root(&reading.tensors.unwrap().unwrap()), checkpoint::root(&slow));
+}
+
+/// Writes through a mapping: first makes its page dirty, then waits for the go, writes again, and ends.
+const MAPPING: &str = "
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+pages = mmap.mmap(file.fileno(), 0)
+pages[0:4] = b'once'
+print('dirty', flush=True)
+sys.stdin.readline()
+pages[0:4] = b'more'
+print('written', flush=True)
+sys.stdin.readline()
+";
+
+/// The second write to a page that is dirty sets no time: the kernel sees only the first one.
+#[test]
+fn a_write_through_an_old_mapping_is_not_hidden_by_the_cache() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: a write through an old mapping: no python3");
+        return;
+    }
+    let caches = tempfile::tempdir().unwrap();
+    for base in [std::env::temp_dir(), "/dev/shm".into()] {
+        let Ok(folder) = tempfile::tempdir_in(&base) else { continue };
+        let (path, cache_path) = (folder.path().join("a"), caches.path().join("c.sqlite"));
+        fs::write(&path, vec![b'a'; 8192]).unwrap();
+        let mut command = Command::new("python3");
+        command.args(["-c", MAPPING]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut writer = command.spawn().unwrap();
+        let mut go = writer.stdin.take().unwrap();
+        let mut says = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let cached = || {
+            let cache = FileCache::open(&cache_path);
+            let root = measure(&path, Some(&cache)).0;
+            cache.save();
+            root
+        };
+        assert_eq!(says.next().unwrap().unwrap(), "dirty");
+        settle();
+        assert_eq!(cached(), Hash::blake3(&fs::read(&path).unwrap()));
+        go.write_all(b"go\n").unwrap();
+        assert_eq!(says.next().unwrap().unwrap(), "written");
+        assert_eq!(cached(), Hash::blake3(&fs::read(&path).unwrap()), "a stale digest in {}", base.display());
+        drop(go);
+        writer.wait().unwrap();
+    }
+}
+
+/// SQLite believes a log that lies beside its file, and whoever can write the folder can put one there.
+#[cfg(unix)]
+#[test]
+fn a_cache_in_a_folder_that_others_can_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (open, file) = (folder.path().join("open"), folder.path().join("set/a"));
+    fs::create_dir(&open).unwrap();
+    write_old(&file, b"bytes");
+    settle();
+    for (mode, warnings, read) in [(0o700, 0, 0), (0o1777, 1, 5), (0o770, 1, 5), (0o755, 0, 0)] {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        let mut last = (0, 0);
+        for _ in 0..2 {
+            let cache = FileCache::open(&open.join("c.sqlite"));
+            last = (cache.warnings().len(), measure(&file, Some(&cache)).1);
+            cache.save();
+        }
+        assert_eq!(last, (warnings, read), "{mode:o}");
+    }
+}
+
+/// An array of four F32 as NumPy stores it.
+fn npy(values: [f32; 4]) -> Vec<u8> {
+    let mut header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }".to_owned();
+    header = format!("{header:117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    values.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+    bytes
+}
+
+/// The weights are NumPy files; somebody changes them, and adds the signed bytes in a format that is looked at first.
+#[test]
+fn a_tensor_in_a_file_that_was_not_signed_speaks_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    keyset::generate(&at.join("keys"), "Example Lab").unwrap();
+    let values = [1.0, 2.0, 3.0, 4.0];
+    write_old(&at.join("model/w.npy"), &npy(values));
+    write_old(&at.join("model/config.json"), b"{}");
+    sign::sign(&sign::Request::new(at.join("model"), at.join("keys/owner.key")), &silent()).unwrap();
+    let tensor = || verdict(at, Some(Part::Tensor("w".into()))).state;
+    assert_eq!(tensor(), State::Unanchored);
+    fs::remove_file(at.join("model/config.json")).unwrap();
+    assert_eq!(tensor(), State::Unanchored, "who checks one tensor need not have the other files");
+
+    let header = r#"{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#;
+    let mut copy = (header.len() as u64).to_le_bytes().to_vec();
+    copy.extend(header.as_bytes());
+    values.iter().for_each(|value| copy.extend(value.to_le_bytes()));
+    fs::write(at.join("model/w.npy"), npy([9.0; 4])).unwrap();
+    assert_eq!(tensor(), State::Invalid);
+    fs::write(at.join("model/a.safetensors"), copy).unwrap();
+    assert_eq!(tensor(), State::Invalid, "taken from a file that was not signed");
+}
+
+/// Changes after the first time that it was asked whether it did.
+struct Turning {
+    states: [Vec<u8>; 2],
+    asked: AtomicU64,
+}
+
+impl ReadAt for Turning {
+    fn len(&self) -> u64 {
+        self.states[0].len() as u64
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let state = self.asked.load(Ordering::Relaxed).min(1) as usize;
+        self.states[state].read_exact_at(buffer, offset)
+    }
+
+    fn unchanged(&self) -> std::io::Result<()> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        if asked == 0 { Ok(()) } else { Err(std::io::Error::other("changed while it was read")) }
+    }
+}
+
+/// An ONNX model of one tensor in typed fields, which are read after the pass over the file.
+fn onnx(values: [u8; 2]) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    // INT32, each value a varint of one byte.
+    let tensor = [&[1 << 3, 2, 2 << 3, 6][..], &field(5, &values), &field(8, b"w")].concat();
+    [&[1 << 3, 8][..], &field(7, &field(5, &tensor))].concat()
+}
+
+#[test]
+fn tensors_that_are_read_after_the_pass_are_of_the_same_bytes() {
+    let artifact = |second: [u8; 2]| Artifact {
+        name: "m.onnx".into(),
+        is_folder: false,
+        files: vec![(
+            "m.onnx".into(),
+            Arc::new(Turning { states: [onnx([1, 2]), onnx(second)], asked: AtomicU64::new(0) }),
+        )],
+        card: None,
+        provenance: vec![],
+        ignored: vec![],
+        names: None,
+    };
+    let wants = Wants { tensors: true, ..Wants::default() };
+    let result = artifact([3, 4]).read_once(&wants, &|_| ());
+    let error = result.map(|reading| reading.tensors).expect_err("the root of one state, the tensors of another");
+    assert!(error.problem().contains("changed"), "{error}");
+}
+
+#[test]
+fn the_url_of_a_file_is_verified_like_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    sign::sign(&release(at), &silent()).unwrap();
+    let state = || {
+        let mut request = verify::Request::new(format!("file://{}", at.join("model").display()));
+        request.policy = Some(at.join("keys/policy.toml"));
+        let found = verify::verify(&request, &silent()).unwrap();
+        request.bundle = Some(at.join("model.provenance.json"));
+        (found.state, verify::verify(&request, &silent()).unwrap().state)
+    };
+    assert_eq!(state(), (State::Unanchored, State::Unanchored));
+    // A manifest beside it that is not the signed one is seen by its path, and by its URL.
+    fs::write(at.join("model.c2pa"), "another manifest").unwrap();
+    assert_eq!(verdict(at, None).state, State::Invalid);
+    assert_eq!(state(), (State::Invalid, State::Invalid));
 }

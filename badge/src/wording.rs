@@ -3,7 +3,7 @@
 //! No wording claims more than its state: `unanchored` says that no anchor is there, `unknown` that nothing was decided,
 //! and only `verified` is green. Words and glyph differ between any two states, so colour never carries the meaning alone.
 
-use countermark_lineage::verdict::{State, Verdict};
+use countermark_lineage::verdict::{SCHEMA, State, Verdict};
 
 /// The left half of every badge.
 pub const LABEL: &str = "provenance";
@@ -50,8 +50,10 @@ pub fn look(state: State) -> Look {
 }
 
 /// The state that a badge may show: a verdict on a part of an artifact is not one on the artifact, unless it is bad.
+/// Nor is one of a schema that is not known here.
 pub fn state(verdict: &Verdict) -> State {
-    if verdict.scope.is_some() { verdict.state.max(State::Unknown) } else { verdict.state }
+    let is_whole = verdict.scope.is_none() && verdict.schema == SCHEMA;
+    if is_whole { verdict.state } else { verdict.state.max(State::Unknown) }
 }
 
 /// Label and message, as a screen reader says them.

@@ -174,3 +174,13 @@ fn a_part_is_not_the_whole() {
     part.state = State::Invalid;
     assert!(countermark_badge::svg(&part).contains("invalid"));
 }
+
+/// Who cuts the scope out of a verdict on a part leaves its schema.
+#[test]
+fn a_verdict_of_another_schema_is_never_green() {
+    let mut part = verdict(State::Verified, "model");
+    part.schema = countermark_lineage::verdict::SCHEMA_OF_PART.to_owned();
+    assert_eq!(countermark_badge::shields(&part)["isError"], true);
+    part.schema = "countermark.dev/verdict/v9".to_owned();
+    assert!(countermark_badge::svg(&part).contains("could not be checked"));
+}

@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("{}error:{} {error}", print::RED, print::RESET);
+            let text = print::foreign(&error.to_string());
+            anstream::eprintln!("{}error:{} {text}", print::RED, print::RESET);
             ExitCode::from(USAGE)
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use countermark::lineage::verdict::{State, Verdict};
+use countermark::lineage::verdict::{State, Verdict, printable};
 use serde::Serialize;
 
 pub const RED: &str = "\x1b[31m";
@@ -28,10 +28,15 @@ pub fn text(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Text that may quote foreign bytes, as it may be shown on a terminal. Its lines stay apart.
+pub fn foreign(text: &str) -> String {
+    text.lines().map(|line| printable(line, 4000)).collect::<Vec<_>>().join("\n")
+}
+
 /// What went wrong and does not matter to the result, on stderr.
 pub fn warnings(warnings: &[String]) {
     for warning in warnings {
-        anstream::eprintln!("{YELLOW}warning:{RESET} {warning}");
+        anstream::eprintln!("{YELLOW}warning:{RESET} {}", foreign(warning));
     }
 }
 
@@ -104,6 +109,7 @@ pub fn table(rows: &[Vec<String>]) -> Result<()> {
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for (index, row) in rows.iter().enumerate() {
+        let row: Vec<String> = row.iter().map(|cell| printable(cell, 1000)).collect();
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let text = cells.join("  ");
         if index == 0 {

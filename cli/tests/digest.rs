@@ -105,3 +105,35 @@ fn a_full_disk_leaves_the_old_state() {
     let expected = format!("{}  data.csv\n", blake3::hash(b"a,b\n1,2\n"));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
 }
+
+/// Workers, servers and proofs are foreign; what they say is printed, and must not reach the terminal as commands.
+#[test]
+fn foreign_text_cannot_steer_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // As on a terminal: nothing is stripped on the way.
+    let run = |arguments: &[&str]| {
+        let mut command = Command::cargo_bin("countermark").unwrap();
+        let output = command.current_dir(at).env("CLICOLOR_FORCE", "1").args(arguments).output().unwrap();
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    let bytes = vec![7_u8; 5000];
+    fs::write(at.join("a"), &bytes).unwrap();
+    let [json, _] = run(&["digest", "a", "--part", "0:8192"]);
+    let hostile = r#""\u001b[2J\u001b[32mverified\n0000  b\u202e""#;
+    fs::write(at.join("a.json"), json.replace("\"a\"", hostile)).unwrap();
+    let [stdout, stderr] = run(&["digest", "--merge", "a.json"]);
+    assert!(stdout.starts_with(&blake3::hash(&bytes).to_string()), "{stdout:?}{stderr:?}");
+    assert_eq!(stdout.lines().count(), 1, "{stdout:?}");
+    assert!(!stdout.contains("\u{1b}[2J") && !stdout.contains('\u{202e}'), "{stdout:?}");
+
+    let member = format!("{{{hostile}:1}}\n");
+    fs::write(at.join("a.slice"), &member).unwrap();
+    fs::write(at.join("b.json"), &member).unwrap();
+    let root = "00".repeat(32);
+    for arguments in [&["lineage", "check-slice", "a.slice", "--root", &root][..], &["digest", "--merge", "b.json"]] {
+        for text in run(arguments) {
+            assert!(!text.contains("\u{1b}[2J") && !text.contains('\u{202e}'), "{arguments:?}: {text:?}");
+        }
+    }
+}

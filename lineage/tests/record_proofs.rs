@@ -241,3 +241,33 @@ proptest! {
         }
     }
 }
+
+/// No record of lines or rows ends with a line feed, so its absence is true, and a reader takes it for that of the line.
+#[test]
+fn the_absence_of_what_can_be_no_record_is_refused() {
+    let mut leaves = plain(&rows(40));
+    leaves.sort_unstable();
+    let mut tree = signed(&leaves, true, false);
+    let absence = |record: &[u8]| {
+        let at = leaves.partition_point(|other| *other < leaf(None, record));
+        let neighbour = |index: usize| {
+            leaves.get(index).map(|leaf| Neighbour { index: index as u64, leaf: *leaf, path: path(&leaves, index) })
+        };
+        let evidence = Evidence::Absence { before: at.checked_sub(1).and_then(neighbour), after: neighbour(at) };
+        RecordProof::new(STATEMENT, None, record.to_vec(), evidence)
+    };
+    assert_eq!(absence(b"no row").check(&tree).unwrap(), Shown::Absent);
+    for format in [Format::Jsonl, Format::Text, Format::Csv] {
+        tree.format = format;
+        for record in [&b"row 1\n"[..], b"\n"] {
+            assert!(absence(record).check(&tree).unwrap_err().problem().contains("line feed"), "{format} {record:?}");
+        }
+    }
+    tree.format = Format::Csv;
+    assert_eq!(absence(b"1,\"two\nlines\"").check(&tree).unwrap(), Shown::Absent, "a line feed in quotes");
+    assert!(absence(b"row 1\r\n").check(&tree).is_err());
+    for format in [Format::Jsonl, Format::Text] {
+        tree.format = format;
+        assert!(absence(b"row 1\nrow 2").check(&tree).is_err(), "two lines are no record");
+    }
+}

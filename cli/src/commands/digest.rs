@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use countermark::digest::{self, Options};
 use countermark::lineage::digest::listing::Listing;
+use countermark::lineage::verdict::printable;
 
 use super::records::RecordTree;
 use crate::args::Format;
@@ -91,7 +92,7 @@ pub fn run(args: Digest) -> Result<u8> {
         print::line(format_args!("sha256   {sha256}"))?;
     }
     for (hash, file) in digest.xet.iter().zip(&digest.files) {
-        print::line(format_args!("xet      {hash}  {}", file.path))?;
+        print::line(format_args!("xet      {hash}  {}", printable(&file.path, 1000)))?;
     }
     if let Some(card) = &digest.card {
         print::line(format_args!("card     {card}"))?;
@@ -103,7 +104,8 @@ pub fn run(args: Digest) -> Result<u8> {
     if let Some(tensors) = &digest.tensors {
         print::line(format_args!("tensors  {}", tensors.root))?;
         for tensor in &tensors.list {
-            print::line(format_args!("{}  {} {:?} {}", tensor.blake3, tensor.dtype, tensor.shape, tensor.name))?;
+            let what = printable(&format!("{} {:?} {}", tensor.dtype, tensor.shape, tensor.name), 4000);
+            print::line(format_args!("{}  {what}", tensor.blake3))?;
         }
     }
     Ok(0)
@@ -112,7 +114,7 @@ pub fn run(args: Digest) -> Result<u8> {
 fn merge(args: &Digest) -> Result<u8> {
     let (name, root) = digest::merge(&args.merge)?;
     match args.format {
-        Format::Human => print::line(format_args!("{root}  {name}"))?,
+        Format::Human => print::line(format_args!("{root}  {}", printable(&name, 255)))?,
         Format::Json => print::json(&serde_json::json!({"root": root, "name": name}))?,
     }
     Ok(0)

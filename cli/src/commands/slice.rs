@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use countermark::lineage::digest::Hash;
 use countermark::lineage::digest::slice::{Claim, Proven};
+use countermark::lineage::verdict::printable;
 use countermark::slice::{self, Against, CheckRequest, ProveRequest};
 
 use crate::args::Format;
@@ -126,7 +127,7 @@ pub fn check(args: CheckSlice) -> Result<u8> {
         proven_lines(proven)?;
     }
     if let Some(problem) = &checked.problem {
-        print::line(format_args!("not proven: {problem}"))?;
+        print::line(format_args!("not proven: {}", printable(problem, 2000)))?;
     }
     if let Some(verdict) = &checked.verdict {
         print::verdict(verdict)?;
@@ -141,7 +142,8 @@ fn proven_lines(proven: &Proven) -> Result<()> {
         proven.length, proven.root
     ))?;
     if let Some(tensor) = &proven.tensor {
-        print::line(format_args!("tensor  {} {:?} {}", tensor.dtype, tensor.shape, tensor.name))?;
+        let what = format!("{} {:?} {}", tensor.dtype, tensor.shape, tensor.name);
+        print::line(format_args!("tensor  {}", printable(&what, 4000)))?;
     }
     print::line(format_args!("blake3  {}", proven.blake3))
 }

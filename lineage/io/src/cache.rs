@@ -2,11 +2,15 @@
 //!
 //! An entry counts for a file whose device, inode, size, time of the last write and time of the last change are all as they
 //! were; the last of them only the clock sets. Nothing is kept of a file that was written less than two seconds ago, nor of
-//! file systems whose inodes or times another machine decides. Entries of neighbouring inodes share a page, so that a
+//! file systems whose inodes or times another machine decides. A write through a memory mapping sets the times only when
+//! its page was clean, so a file that was touched in the last hour is kept only when its file system was synced after that
+//! and before the file was hashed: then every page was clean, and the next write shows. Entries of neighbouring inodes share a page, so that a
 //! folder of many files is a few reads; each page carries a checksum, since a wrong bit here would be a wrong digest.
 //!
 //! The cache is a convenience of one machine and one user. Whoever can write the file can lie to its owner, as with any
-//! file that is the owner's; a file that others can write is not used. A cache that is damaged is put aside with a warning.
+//! file that is the owner's; a file that others can write is not used, nor one in a folder that they can write, since
+//! SQLite believes the log that lies beside its file. A medium that somebody else could change while it was not mounted
+//! is beyond this: leave the cache out there. A cache that is damaged is put aside with a warning.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -19,7 +23,7 @@ use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Cache, Known};
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-use crate::open_file::{OpenFile, Stamp};
+use crate::open_file::{OpenFile, Stamp, now};
 
 mod page;
 
@@ -30,6 +34,9 @@ pub const VARIABLE: &str = "COUNTERMARK_CACHE";
 
 /// A file written so recently is not kept: another write could leave the same times.
 const YOUNGEST: u64 = 2_000_000_000;
+
+/// A page that was dirty for so long was written back meanwhile, and is clean.
+const CLEAN: u64 = 3_600_000_000_000;
 
 /// A larger cache is begun anew.
 const LARGEST: u64 = 1 << 30;
@@ -43,6 +50,8 @@ pub struct FileCache {
     connection: Mutex<Option<Connection>>,
     pages: RwLock<HashMap<(u64, u64), Arc<Page>>>,
     file_systems: RwLock<HashMap<u64, bool>>,
+    /// When each file system was synced, in nanoseconds since 1970; `None` when that failed.
+    synced: Mutex<HashMap<u64, Option<i64>>>,
     fresh: Mutex<Vec<(u64, Entry)>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -65,6 +74,7 @@ impl FileCache {
             connection: Mutex::new(None),
             pages: RwLock::default(),
             file_systems: RwLock::default(),
+            synced: Mutex::default(),
             fresh: Mutex::default(),
             warnings: Mutex::default(),
         };
@@ -143,6 +153,26 @@ impl FileCache {
     }
 }
 
+impl FileCache {
+    /// Has the kernel write back what is dirty, once for each file system and before anything of it is hashed.
+    fn sync(&self, file: &OpenFile, device: u64) {
+        // Held meanwhile: others must not begin to hash before it is done.
+        lock(&self.synced).entry(device).or_insert_with(|| {
+            let begun = now();
+            file.sync_file_system().ok().map(|()| begun)
+        });
+    }
+
+    /// Would a write to this file show, whichever way it came?
+    fn would_show(&self, stamp: &Stamp) -> bool {
+        let age = stamp.age();
+        let synced = || lock(&self.synced).get(&stamp.device).copied().flatten();
+        let before_sync =
+            || synced().is_some_and(|at| stamp.mtime.max(stamp.ctime) <= at.saturating_sub(YOUNGEST.cast_signed()));
+        age >= CLEAN || (age >= YOUNGEST && before_sync())
+    }
+}
+
 impl Cache for FileCache {
     fn recall(&self, source: &dyn ReadAt) -> Option<Known> {
         let file = source.as_any()?.downcast_ref::<OpenFile>()?;
@@ -151,14 +181,23 @@ impl Cache for FileCache {
             return None;
         }
         let page = self.page(stamp.device, page::number(stamp.inode))?;
-        let entry = page.find(stamp.inode).filter(|entry| entry.is_of(&stamp))?;
-        Some(entry.known())
+        let entry = page.find(stamp.inode).filter(|entry| entry.is_of(&stamp));
+        // It will be hashed now. One that is known was clean when it was kept, and its times say that it still is.
+        if entry.is_none() && stamp.age() < CLEAN {
+            self.sync(file, stamp.device);
+        }
+        Some(entry?.known())
     }
 
     fn remember(&self, source: &dyn ReadAt, known: &Known) {
         let Some(file) = source.as_any().and_then(|any| any.downcast_ref::<OpenFile>()) else { return };
         let Ok(stamp) = file.stamp() else { return };
-        if stamp.size == known.size && stamp.age() >= YOUNGEST && self.is_local(file, stamp.device) {
+        if stamp.size != known.size || !self.is_local(file, stamp.device) {
+            return;
+        }
+        let page = self.page(stamp.device, page::number(stamp.inode));
+        let is_known = page.is_some_and(|page| page.find(stamp.inode).is_some_and(|entry| entry.is_of(&stamp)));
+        if is_known || self.would_show(&stamp) {
             lock(&self.fresh).push((stamp.device, Entry::new(&stamp, known)));
         }
     }
@@ -179,6 +218,14 @@ fn connect(path: &Path) -> Result<Connection, Problem> {
     let unusable = |problem: String| Problem::Unusable(format!("{problem}; everything is hashed"));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         private_folder(folder).map_err(|error| unusable(error.to_string()))?;
+    }
+    let folder = crate::files::parent(path);
+    match fs::metadata(folder) {
+        Ok(metadata) if !is_private(&metadata) => {
+            return Err(unusable("is in a folder that belongs to somebody else, or that others can write".to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) => return Err(unusable(error.to_string())),
     }
     match fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => return Err(unusable("is not a regular file".to_owned())),
@@ -265,9 +312,9 @@ fn save(connection: &mut Connection, fresh: Vec<(u64, Entry)>) -> rusqlite::Resu
 
 #[cfg(target_os = "linux")]
 fn is_local(path: &Path) -> bool {
-    // ext2 to 4, XFS, Btrfs, tmpfs, overlay, F2FS, ZFS, bcachefs: see statfs(2).
-    const LOCAL: [u32; 8] =
-        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
+    // ext2 to 4, XFS, Btrfs, overlay, F2FS, ZFS, bcachefs: see statfs(2). Not tmpfs: its pages are never written back, so
+    // a mapping that wrote once can write again at any time without a trace.
+    const LOCAL: [u32; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
     #[allow(clippy::unnecessary_cast, reason = "another type on other processors")]
     rustix::fs::statfs(path).is_ok_and(|system| LOCAL.contains(&(system.f_type as u32)))
 }

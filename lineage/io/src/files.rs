@@ -93,6 +93,14 @@ fn url(path: &Path) -> Result<Option<&str>, Error> {
     Err(Error::refused(path, "is a URL that cannot be read", "use s3://, gs://, az://, https://, file:// or a path"))
 }
 
+/// The path itself, or the one that the URL of a file names.
+///
+/// # Errors
+/// [`Error::Refused`] for the URL of a file elsewhere, or with escapes.
+pub fn local(path: &Path) -> Result<PathBuf, Error> {
+    Ok(from_file_url(path)?.unwrap_or_else(|| path.to_owned()))
+}
+
 /// The path in `file://PATH`.
 fn from_file_url(path: &Path) -> Result<Option<PathBuf>, Error> {
     let Some(rest) = path.to_str().and_then(|text| text.strip_prefix("file://")) else { return Ok(None) };

@@ -32,6 +32,11 @@ pub struct Stamp {
     pub ctime: i64,
 }
 
+/// Nanoseconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64)
+}
+
 impl Stamp {
     #[cfg(unix)]
     pub(crate) fn of(metadata: &fs::Metadata) -> Self {
@@ -56,8 +61,7 @@ impl Stamp {
 
     /// Nanoseconds since the last write or change; zero for a time that has not come yet.
     pub fn age(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
-        now.saturating_sub(self.mtime.max(self.ctime)).max(0) as u64
+        now().saturating_sub(self.mtime.max(self.ctime)).max(0) as u64
     }
 
     /// How long to wait until a further write would show: a tick, or two seconds where times are whole seconds.
@@ -198,6 +202,20 @@ impl OpenFile {
     /// `stamp`, when it is that of the first look.
     fn same(&self, stamp: Stamp) -> io::Result<Stamp> {
         if *self.stamp.get_or_init(|| stamp) == stamp { Ok(stamp) } else { Err(changed()) }
+    }
+
+    /// Has everything written back that is dirty in the file system that it is on.
+    #[cfg(all(target_os = "linux", feature = "sqlite"))]
+    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
+        let opened = if self.handle.is_none() { Some(self.fresh()?.0) } else { None };
+        let file = self.handle.as_ref().or(opened.as_ref()).ok_or(io::ErrorKind::NotFound)?;
+        Ok(rustix::fs::syncfs(file)?)
+    }
+
+    /// Elsewhere nothing is cached.
+    #[cfg(all(not(target_os = "linux"), feature = "sqlite"))]
+    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Looks at the path again: is the same file there, and untouched?

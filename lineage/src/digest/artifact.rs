@@ -171,11 +171,18 @@ impl Artifact {
         };
         let mut files = self.files.par_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
         let card = self.card.as_ref().map(|card| blob::hash(&**card).map_err(Error::io(CARD))).transpose()?;
+        let found = |file: usize| &*files[file].known.ranges;
+        let digests = model.and_then(|model| model.map(|model| places.digests(&model, found)).transpose());
+        if matches!(digests, Ok(Some((_, true)))) {
+            // Some tensors were read after the pass: the file must be the same one still.
+            for (path, source) in &self.files {
+                source.unchanged().map_err(Error::io(path))?;
+            }
+        }
         if let Some(names) = &self.names {
             names.unchanged().map_err(Error::io(&self.name))?;
         }
-        let found = |file: usize| &*files[file].known.ranges;
-        let tensors = model.and_then(|model| model.map(|model| places.digests(&model, found)).transpose());
+        let tensors = digests.map(|found| found.map(|(tensors, _)| tensors));
         let bytes_read = files.iter().map(|read| read.bytes).sum();
         let recalled = files.iter().filter(|read| read.bytes == 0 && read.known.size > 0).count();
         files.sort_by(|a, b| a.path.cmp(&b.path));

@@ -97,22 +97,27 @@ impl Places {
         self.0.get(&file).map_or(&[], Vec::as_slice)
     }
 
-    /// Digests of all tensors, given those of the ranges of each file; what is not among them is read now.
+    /// Digests of all tensors, given those of the ranges of each file; what is not among them is read now. Also answers
+    /// whether anything was.
     pub fn digests<'a>(
         &self,
         model: &Tensors,
         found: impl Fn(usize) -> &'a [(u64, u64, Hash)],
-    ) -> Result<Vec<Tensor>, Error> {
+    ) -> Result<(Vec<Tensor>, bool), Error> {
         let mut known = BTreeMap::new();
         for &file in self.0.keys() {
             known.extend(found(file).iter().map(|(start, end, hash)| ((Some(file), *start, *end), *hash)));
         }
-        (0..model.list().len())
-            .map(|index| match known.get(&key(model, index)) {
-                Some(hash) => Ok(named(model, index, *hash)),
-                None => digest(model, index, &|_| ()),
-            })
-            .collect()
+        let mut is_late = false;
+        let tensors = (0..model.list().len()).map(|index| match known.get(&key(model, index)) {
+            Some(hash) => Ok(named(model, index, *hash)),
+            None => {
+                is_late |= model.list()[index].bytes > 0;
+                digest(model, index, &|_| ())
+            }
+        });
+        let tensors = tensors.collect::<Result<_, Error>>()?;
+        Ok((tensors, is_late))
     }
 }
 

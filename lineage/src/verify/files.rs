@@ -135,6 +135,15 @@ pub(super) fn one_tensor(
     let Ok(index) = signed.list.binary_search_by(|tensor| (*tensor.name).cmp(name)) else {
         return rows.add(&row, State::Invalid, "was not signed");
     };
+    // A file that was not signed could hold the tensor in place of the signed one, for us or for a loader.
+    let files = statement.predicate.listing.files();
+    let is_signed = |path: &str| files.binary_search_by(|file| (*file.path).cmp(path)).is_ok();
+    if artifact.is_folder
+        && let Some((path, _)) = artifact.files.iter().find(|(path, _)| !is_signed(path))
+    {
+        let problem = format!("{path} was not signed, and a loader could take the tensor from there");
+        return rows.add(&row, State::Invalid, problem);
+    }
     match artifact.tensor(name, progress) {
         Ok(Some(tensor)) if tensor == signed.list[index] => {
             let of = signed.list.len();

@@ -1,5 +1,6 @@
 //! A record, or its absence, proven under the root that a statement signs. Schema [`SCHEMA`].
 
+use countermark_formats::records::Format;
 use serde::{Deserialize, Serialize};
 
 use super::{Records, leaf};
@@ -79,6 +80,17 @@ pub enum Shown {
     Absent,
 }
 
+/// Why these bytes can be no record of the format, whatever the data. Their absence would be true, and a reader would take
+/// it for that of the line.
+fn no_record(format: Format, record: &[u8]) -> Option<&'static str> {
+    let is_no_record = match format {
+        Format::Jsonl | Format::Text => record.contains(&b'\n'),
+        Format::Csv => record.ends_with(b"\n"),
+        Format::Parquet | Format::Arrow | Format::Webdataset | Format::Warc => false,
+    };
+    is_no_record.then_some("holds a line feed where no record of this format has one")
+}
+
 const HELP: &str = "ask for the proof again, made with `countermark lineage prove-record` from the signed dataset";
 
 impl RecordProof {
@@ -119,6 +131,9 @@ impl RecordProof {
             && records.schema != Some(Hash::sha256(&columns.0))
         {
             return refuse("the columns are not those that were signed".to_owned());
+        }
+        if let Some(problem) = no_record(records.format, &self.record.0) {
+            return refuse(problem.to_owned());
         }
         match &self.proof {
             Evidence::Inclusion { index, salt, path } => {
