@@ -299,6 +299,25 @@ fn a_tar_folder_that_carries_a_file_is_refused() {
 }
 
 #[test]
+fn a_tar_header_that_ends_the_archive_for_python_is_refused() {
+    for at in [100, 108, 116, 136, 329, 337] {
+        let mut second = header("b.txt", "00000000000", b'0');
+        second[at] = b'x';
+        seal(&mut second);
+        let found = problem(all(Tar::new(&*ended(&[member("a.txt", b'0', b"1"), second.to_vec()]))));
+        assert!(found.contains("no number"), "byte {at}: {found}");
+        // Numbers of base 256, blanks and nothing are numbers.
+        for first in [0x80, 0xff, b' ', 0] {
+            let mut second = header("b.txt", "00000000000", b'0');
+            second[at..at + 8].fill(0);
+            second[at] = first;
+            seal(&mut second);
+            assert_eq!(all(Tar::new(&*ended(&[second.to_vec()]))).unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
 fn a_pax_number_with_a_sign_is_refused() {
     for record in [&b"+14 path=b.txt\n"[..], b"11 size=+1\n"] {
         let bytes = ended(&[member("@", b'x', record), member("a.txt", b'0', b"1")]);

@@ -255,6 +255,12 @@ impl Header {
         if octal(&block[148..156]) != Some(sum) {
             return Err(Error::bad(offset, "no tar header, or one with a wrong checksum", HELP));
         }
+        // Mode, owner, group, time and device, of which nothing is used: Python takes a header with another text there for
+        // the end of the archive, and says nothing.
+        let unused = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
+        if !unused.into_iter().all(|field| is_number(&block[field])) {
+            return Err(Error::bad(offset, "a field of the header that is no number", HELP));
+        }
         let size = number(&block[124..136]).ok_or_else(|| Error::bad(offset, "an unreadable size", HELP))?;
         let mut name = until_zero(&block[..100]).to_vec();
         // GNU headers say "ustar  \0" and may keep times and sparse maps where ustar has the prefix.
@@ -278,6 +284,11 @@ fn number(field: &[u8]) -> Option<u64> {
     let (high, low) = field[1..].split_at(field.len() - 9);
     let low: [u8; 8] = low.try_into().ok()?;
     high.iter().all(|byte| *byte == 0).then_some(u64::from_be_bytes(low))
+}
+
+/// True for what [`number`] reads, for nothing, and for negative numbers of base 256.
+fn is_number(field: &[u8]) -> bool {
+    matches!(field[0], 0x80 | 0xff) || until_zero(field).iter().all(|byte| *byte == b' ') || octal(field).is_some()
 }
 
 fn octal(field: &[u8]) -> Option<u64> {
