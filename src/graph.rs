@@ -45,6 +45,12 @@ pub fn import(paths: &[PathBuf], place: &str, progress: &impl Progress) -> Resul
     let mut batches = bundles.iter().map(|path| {
         let batch = read(path).map_err(|error| match error {
             Error::Lineage(error) => error,
+            Error::Io(countermark_io::Error::Io { path, source, help }) => {
+                countermark_lineage::Error::input(path, source.to_string(), help + "; nothing was stored")
+            }
+            Error::Io(countermark_io::Error::Refused { path, problem, help }) => {
+                countermark_lineage::Error::input(path, problem, help + "; nothing was stored")
+            }
             other => {
                 countermark_lineage::Error::input(path.display().to_string(), other.to_string(), "nothing was stored")
             }

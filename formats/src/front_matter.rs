@@ -91,6 +91,13 @@ impl FrontMatter {
             return Err(fail(0, "the front matter is above 1 MiB; shorten it"));
         }
         let steers = |c: char| (c.is_control() && !"\n\r\t".contains(c)) || "\u{2028}\u{2029}\u{feff}".contains(c);
+        let dashes = text.starts_with("---").then_some(0).or_else(|| Some(text.find("\n---")? + 1));
+        if let Some(at) = dashes {
+            return Err(fail(
+                at,
+                "a line that begins with ---, the end of the front matter or a second one to some; indent it",
+            ));
+        }
         if let Some((at, _)) = text.char_indices().find(|(_, c)| steers(*c)) {
             return Err(fail(at, "a control character, or one that some readers take for a line end; remove it"));
         }
@@ -126,6 +133,10 @@ fn find(card: &str) -> Result<Option<Range<usize>>, Error> {
         let shown = card.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         if shown.starts_with("---\n") || shown.starts_with("---\r") {
             return fail(1, "front matter must begin at the first byte of the card: remove what stands before ---");
+        }
+        // Some take a line that merely begins so for the opening one.
+        if shown.starts_with("---") && !shown.starts_with("----") && shown != "---" {
+            return fail(1, "the first line begins with --- and goes on: end it there, or begin it otherwise");
         }
         return Ok(None);
     };
@@ -261,8 +272,10 @@ impl<'a> Reader<'a> {
     /// A key with its colon: the value may be empty.
     fn key_range(&self, start: usize, span: &Span) -> Range<usize> {
         let end = self.byte(span.end.index());
-        let colon = self.text[end..].find(':').map_or(end, |colon| end + colon + 1);
-        start..colon
+        // A key behind a question mark may lack its colon: only blanks may stand between.
+        let blanks = self.text[end..].bytes().take_while(|byte| b" \t\r\n".contains(byte)).count();
+        let colon = self.text[end + blanks..].starts_with(':');
+        start..if colon { end + blanks + 1 } else { end }
     }
 
     /// A value of the innermost mapping is complete: a key comes next. At the top, the field is.

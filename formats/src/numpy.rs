@@ -8,6 +8,7 @@
 //! others keep NumPy's text: `>f4` is big-endian, digested as stored. An array in Fortran order is digested as stored as
 //! well, and its dtype says so: `F32 fortran`. An array of objects is a pickle and stays opaque: dtype `|O`.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -50,8 +51,17 @@ pub(crate) fn array(source: &Arc<dyn ReadAt>, file: usize, name: String) -> Resu
 /// The arrays of an `.npz` file, each named after its member without `.npy`. A member that is no array stays opaque.
 pub(crate) fn archive(source: &Arc<dyn ReadAt>, file: usize) -> Result<Vec<StoredTensor>> {
     let mut tensors = Vec::new();
-    for member in zip::parse(&**source)?.members {
-        let Some(name) = member.name.strip_suffix(".npy") else {
+    let members = zip::parse(&**source)?.members;
+    let whole: BTreeSet<String> = members.iter().map(|member| member.name.clone()).collect();
+    for member in members {
+        // NumPy looks a key up as a whole name first, and only then with the ending.
+        let stem = member.name.strip_suffix(".npy");
+        if let Some(stem) = stem.filter(|stem| stem.is_empty() || whole.contains(*stem)) {
+            let problem = if stem.is_empty() { "has no name before its ending" } else { "is one key for two members" };
+            let reason = format!("member {:?} {problem}; give each array a name of its own", member.name);
+            return Err(fail(0, reason));
+        }
+        let Some(name) = stem else {
             tensors.push(StoredTensor::opaque(member.name.clone(), file, member));
             continue;
         };
@@ -114,6 +124,10 @@ fn header(reader: &mut dyn Read, length: u64) -> Result<Header> {
     let start = 8 + field;
     let text = fill(size, start)?;
     let text = std::str::from_utf8(&text).map_err(|_| fail(start, "the header is not UTF-8"))?;
+    // Older headers are Latin-1 to NumPy, so the same bytes would name other fields.
+    if front[6] < 3 && !text.is_ascii() {
+        return Err(fail(start, "a header beyond ASCII, which only version 3 writes in UTF-8"));
+    }
     let mut header = dictionary(text).map_err(|(at, reason)| fail(start + at, reason))?;
     header.start = (start + size) as u64;
     let data = length - header.start;
@@ -164,14 +178,14 @@ fn dictionary(text: &str) -> std::result::Result<Header, Broken> {
     let descr = descr.ok_or_else(|| missing("descr"))?;
     let fortran = fortran.ok_or_else(|| missing("fortran_order"))?;
     let shape = shape.ok_or_else(|| missing("shape"))?;
-    let (dtype, bytes) = dtype(descr);
+    let (dtype, bytes) = dtype(descr).map_err(|reason| (0, reason))?;
     // With one dimension or none, or an extent that makes the array empty, both orders are the same bytes.
     let dtype = if fortran && shape.len() > 1 { format!("{dtype} fortran") } else { dtype };
     Ok(Header { dtype, shape, start: 0, bytes })
 }
 
 /// The dtype's text, and its size in bytes when that is known.
-fn dtype(descr: &str) -> (String, Option<u64>) {
+fn dtype(descr: &str) -> std::result::Result<(String, Option<u64>), String> {
     let known = match descr {
         "|b1" => Dtype::Bool,
         "|u1" => Dtype::U8,
@@ -186,20 +200,30 @@ fn dtype(descr: &str) -> (String, Option<u64>) {
         "<i8" => Dtype::I64,
         "<f8" => Dtype::F64,
         "<c8" => Dtype::C64,
-        _ => return (descr.to_owned(), size(descr)),
+        structured if structured.starts_with('[') => return Ok((structured.to_owned(), None)),
+        _ => return Ok((descr.to_owned(), size(descr)?)),
     };
-    (known.as_str().to_owned(), known.bytes(1))
+    Ok((known.as_str().to_owned(), known.bytes(1)))
 }
 
-/// Size of `<f4` and its kind: order, letter, digits; of text (`U`) four bytes a character; dates may add a unit.
-fn size(descr: &str) -> Option<u64> {
-    let rest = descr.strip_prefix(['<', '>', '|', '='])?;
-    let (kind, digits) = (rest.chars().next()?, rest.get(1..)?);
-    let count: u64 = digits.split('[').next()?.parse().ok()?;
+/// Size of `<f4` and its kind: order, letter, digits; of text (`U`) four bytes a character; dates may add a unit. NumPy
+/// writes no other text, and one without order, such as `U8`, could be taken for safetensors' name of another type.
+fn size(descr: &str) -> std::result::Result<Option<u64>, String> {
+    let refuse =
+        || format!("{descr:?} is not a dtype that NumPy writes: it begins with <, >, | or =, then letter and size");
+    let rest = descr.strip_prefix(['<', '>', '|', '=']).ok_or_else(refuse)?;
+    let kind = rest.chars().next().filter(char::is_ascii_alphabetic).ok_or_else(refuse)?;
+    let digits = rest[1..].split('[').next().unwrap_or_default();
+    // Objects and texts of any length are pickles.
+    if matches!(kind, 'O' | 'T') {
+        return Ok(None);
+    }
+    let count = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let count: u64 = count.and_then(|digits| digits.parse().ok()).ok_or_else(refuse)?;
     match kind {
-        'U' => count.checked_mul(4),
-        'b' | 'i' | 'u' | 'f' | 'c' | 'm' | 'M' | 'S' | 'V' => Some(count),
-        _ => None,
+        'U' => count.checked_mul(4).map(Some).ok_or_else(refuse),
+        'b' | 'i' | 'u' | 'f' | 'c' | 'm' | 'M' | 'S' | 'V' => Ok(Some(count)),
+        _ => Err(refuse()),
     }
 }
 

@@ -7,6 +7,8 @@
 //!
 //! Older files are one bare pickle, and are not read at all.
 
+use std::collections::BTreeSet;
+
 use crate::tensors::StoredTensor;
 use crate::{Error, ReadAt, Result, Source, zip};
 
@@ -16,12 +18,12 @@ const ENDINGS: [&str; 4] = [".pt", ".pth", ".bin", ".ckpt"];
 /// The files of a PyTorch checkpoint: zip files that hold a pickle, and distributed checkpoints.
 pub(crate) fn select(files: &[(String, Source)]) -> Vec<usize> {
     let is_distributed = |path: &str| path.ends_with(".distcp");
-    let folders: Vec<&str> =
+    let folders: BTreeSet<&str> =
         files.iter().map(|(path, _)| path.as_str()).filter(|path| is_distributed(path)).map(folder).collect();
     let mut chosen = Vec::new();
     for (number, (path, source)) in files.iter().enumerate() {
         let named = ENDINGS.iter().any(|ending| path.ends_with(ending));
-        let metadata = path.strip_suffix(".metadata").is_some_and(|folder| folders.contains(&folder));
+        let metadata = path.strip_suffix(".metadata").is_some_and(|folder| folders.contains(folder));
         if is_distributed(path) || metadata || named && is_torch(&**source) {
             chosen.push(number);
         }
@@ -62,6 +64,12 @@ pub(crate) fn members(archive: zip::Archive, file: usize, prefix: &str) -> Resul
         let rest = name.strip_prefix(top.as_str())?.strip_prefix('/')?;
         (!rest.is_empty()).then(|| format!("{prefix}{rest}"))
     };
+    // PyTorch looks members up without regard to the case of ASCII letters, and takes whichever it meets.
+    let mut seen = BTreeSet::new();
+    if let Some(member) = archive.members.iter().find(|member| !seen.insert(member.name.to_ascii_lowercase())) {
+        let reason = format!("{:?} differs from another member in upper and lower case only", member.name);
+        return Err(fail(reason));
+    }
     let members = archive.members.iter().map(|member| {
         let name = name(&member.name).ok_or_else(|| fail(format!("{:?} is not in {top:?}", member.name)))?;
         Ok(StoredTensor::opaque(name, file, member.clone()))

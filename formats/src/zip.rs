@@ -210,6 +210,10 @@ fn central(bytes: &[u8], directory: &Directory) -> Result<Vec<Entry>> {
         let name_text = text(&tail[..name]).ok_or_else(|| fail(at, "a name is not plain UTF-8 text".into()))?;
         let refuse = |reason: &str| Err(fail(at, format!("member {name_text:?}: {reason}")));
         let (flags, method) = (u16_at(rest, 8), u16_at(rest, 10));
+        // Without bit 11 a name is code page 437 (appendix D): another name to those who follow that.
+        if flags & 1 << 11 == 0 && !name_text.is_ascii() {
+            return refuse("a name beyond ASCII that is not marked as UTF-8; write the archive again");
+        }
         // 4.4.4: bits 1 and 2 tell how hard the writer tried, 3 that a descriptor follows, 11 that names are UTF-8.
         if flags & !0b1000_0000_1110 != 0 {
             return refuse("encrypted or patched members are not read");
@@ -221,8 +225,8 @@ fn central(bytes: &[u8], directory: &Directory) -> Result<Vec<Entry>> {
             return refuse("is on another disk");
         }
         let mut numbers = [u64::from(u32_at(rest, 24)), u64::from(u32_at(rest, 20)), u64::from(u32_at(rest, 42))];
-        if widen(&mut numbers, &tail[name..name + extra]).is_none() {
-            return refuse("its ZIP64 sizes cannot be read");
+        if let Err(reason) = widen(&mut numbers, &tail[name..name + extra]) {
+            return refuse(reason);
         }
         let [size, packed, local] = numbers;
         let deflated = method == 8;
@@ -246,25 +250,30 @@ fn text(bytes: &[u8]) -> Option<String> {
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
-/// Replaces the saturated numbers, in order, by those of the one ZIP64 extra field (4.5.3).
-fn widen(numbers: &mut [u64], mut extra: &[u8]) -> Option<()> {
+/// Replaces the saturated numbers, in order, by those of the one ZIP64 extra field (4.5.3). Refuses Info-ZIP's Unicode
+/// path (4.6.9), which is the name to some readers and nothing to others.
+fn widen(numbers: &mut [u64], mut extra: &[u8]) -> std::result::Result<(), &'static str> {
+    const UNREADABLE: &str = "its ZIP64 sizes cannot be read";
     let mut found = false;
     // Padding of fewer than four bytes cannot be a field.
     while extra.len() >= 4 {
         let (kind, length) = (u16_at(extra, 0), usize::from(u16_at(extra, 2)));
-        let mut field = extra.get(4..4 + length)?;
+        let mut field = extra.get(4..4 + length).ok_or(UNREADABLE)?;
+        if kind == 0x7075 {
+            return Err("has a second name in an extra field; write the archive again");
+        }
         if kind == 1 {
             if std::mem::replace(&mut found, true) {
-                return None;
+                return Err(UNREADABLE);
             }
             for number in numbers.iter_mut().filter(|number| **number == 0xffff_ffff) {
-                *number = u64_at(field.get(..8)?, 0);
+                *number = u64_at(field.get(..8).ok_or(UNREADABLE)?, 0);
                 field = &field[8..];
             }
         }
         extra = &extra[4 + length..];
     }
-    Some(())
+    Ok(())
 }
 
 /// Compares the local header and the data descriptor with the directory's entry (4.3.7, 4.3.9).
@@ -284,7 +293,7 @@ fn local(source: &dyn ReadAt, directory: &Directory, entry: &Entry, follows: u64
     let mut tail = vec![0; name + extra];
     read_at::read(source, &mut tail, at + LOCAL as u64)?;
     let mut sizes = [u64::from(u32_at(&header, 22)), u64::from(u32_at(&header, 18))];
-    widen(&mut sizes, &tail[name..]).ok_or_else(|| refuse("its ZIP64 sizes cannot be read"))?;
+    widen(&mut sizes, &tail[name..]).map_err(refuse)?;
     let told = (u32_at(&header, 14), sizes[1], sizes[0]);
     let expected = (entry.crc32, entry.packed, entry.size);
     let described = entry.flags & 8 != 0;

@@ -191,6 +191,89 @@ fn archives_that_two_readers_could_understand_differently() {
     refuse(&bzip, "neither stored nor deflated");
 }
 
+/// A member's directory entry and local header with this extra field appended.
+fn with_extra(name: &str, extra: &[u8], flags: u16) -> Vec<u8> {
+    let mut file = b"PK\x03\x04\x2d\0".to_vec();
+    file.extend(flags.to_le_bytes());
+    file.extend([0; 6]);
+    let sizes = [foreign::crc32(&X), X.len() as u32, X.len() as u32].map(u32::to_le_bytes).concat();
+    file.extend(&sizes);
+    file.extend([name.len() as u8, 0, 0, 0]);
+    file.extend(name.as_bytes());
+    file.extend(X);
+    let at = file.len() as u32;
+    file.extend(b"PK\x01\x02\x2d\0\x2d\0");
+    file.extend(flags.to_le_bytes());
+    file.extend([0; 6]);
+    file.extend(&sizes);
+    file.extend([name.len() as u8, 0, extra.len() as u8]);
+    file.extend([0; 15]);
+    file.extend(name.as_bytes());
+    file.extend(extra);
+    let size = file.len() as u32 - at;
+    file.extend(b"PK\x05\x06\0\0\0\0\x01\0\x01\0");
+    file.extend(size.to_le_bytes());
+    file.extend(at.to_le_bytes());
+    file.extend([0, 0]);
+    file
+}
+
+#[test]
+fn a_second_name_of_a_member_is_refused() {
+    assert_eq!(all("w.npz", &with_extra("weights", &[], 0)).len(), 1);
+    // Info-ZIP's Unicode path (4.6.9), which Python 3.13 takes for the name and older ones pass over.
+    let mut other = vec![0x75, 0x70, 5 + 5, 0, 1];
+    other.extend(foreign::crc32(b"weights").to_le_bytes());
+    other.extend(b"other");
+    refused("w.npz", &with_extra("weights", &other, 0), "a second name");
+}
+
+#[test]
+fn a_name_in_an_encoding_that_nobody_told_is_refused() {
+    assert_eq!(all("w.npz", &with_extra("gewicht-ü", &[], 0x800))[0].0.name, "gewicht-ü");
+    // Without the flag it is code page 437 to Python: another name.
+    refused("w.npz", &with_extra("gewicht-ü", &[], 0), "not marked as UTF-8");
+}
+
+#[test]
+fn one_key_of_an_npz_for_two_members_is_refused() {
+    let (x, y) = (npy_of("<f4", false, "(2, 3)", &X), npy_of("<i2", true, "(3, 4)", &X));
+    // NumPy answers `npz["x.npy"]` with the member `x.npy`, never with `x.npy.npy`.
+    refused("w.npz", &zip(&plain(&[("x.npy", &x), ("x.npy.npy", &y)]), false), "two members");
+    refused("w.npz", &zip(&plain(&[("x.npy", &x), ("x", &y)]), false), "two members");
+    refused("w.npz", &zip(&plain(&[(".npy", &x)]), false), "no name");
+}
+
+#[test]
+fn members_that_pytorch_cannot_tell_apart_are_refused() {
+    // Its reader looks names up without regard to the case of ASCII letters.
+    let file = |one, other| zip(&plain(&[("m/version", b"3"), (one, b"1"), (other, b"2")]), false);
+    assert_eq!(all("m.pt", &file("m/data.pkl", "m/data.pk")).len(), 3);
+    refused("m.pt", &file("m/data.pkl", "m/DATA.pkl"), "upper and lower case");
+}
+
+#[test]
+fn a_dtype_without_byte_order_is_refused() {
+    // `U8` is text of eight characters to NumPy, and would be taken for safetensors' unsigned bytes.
+    for descr in ["U8", "F32", "f4", "float32", "BOOL", "bytes"] {
+        refused("w.npy", &npy_of(descr, false, "(24,)", &X), "begins with <, >, | or =");
+    }
+    for descr in ["<f+4", "|V+1", "<q8", "<f"] {
+        refused("w.npy", &npy_of(descr, false, "(24,)", &X), "a dtype");
+    }
+}
+
+#[test]
+fn a_header_before_version_3_is_latin_1() {
+    let fields = "{'descr': [('\u{e9}', '<f4')], 'fortran_order': False, 'shape': (6,)}";
+    let mut third = npy(fields, &X);
+    let length = (third.len() - 10 - X.len()) as u32;
+    third.splice(6..10, [3, 0].into_iter().chain(length.to_le_bytes()));
+    assert_eq!(all("w.npy", &third)[0].0.dtype, "[('\u{e9}', '<f4')]");
+    // The same bytes say another field name to NumPy in version 1.
+    refused("w.npy", &npy(fields, &X), "version 3");
+}
+
 #[test]
 fn the_two_end_records_must_agree() {
     let file = zip(&plain(&[("m/data.pkl", b"pickle"), ("m/data/0", &X)]), true);

@@ -84,6 +84,32 @@ fn whatever_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
+fn dashes_that_only_some_readers_take_for_front_matter_are_refused() {
+    for card in ["--- \na: 1\n---\n", "---\t\na: 1\n---\n", "\n--- \r\na: 1\n---\n", "---yaml\na: 1\n---\n"] {
+        let error = FrontMatter::parse(card).expect_err(card);
+        assert!(error.to_string().contains("---"), "{card:?}: {error}");
+    }
+    // Some readers end the front matter at any line that begins with dashes.
+    for card in ["---\na: 1\n----\nb: 2\n---\n", "---\na: 1\n---x: 1\nb: 2\n---\n"] {
+        assert!(FrontMatter::parse(card).is_err(), "{card:?}");
+    }
+    assert!(FrontMatter::parse("----\n# A rule above the title\n").is_ok());
+}
+
+#[test]
+fn keys_without_a_colon_take_no_quadratic_time() {
+    let keys: String = (0..115_000).map(|n| format!("? {n:05}\n")).collect();
+    let start = std::time::Instant::now();
+    let front = FrontMatter::parse(&format!("---\n{keys}---\n")).unwrap();
+    assert_eq!(front.keys().count(), 115_000);
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    // Nor does the next field's colon belong to one.
+    let card = "---\n? a\nbase_model: x\n---\n";
+    let edited = FrontMatter::parse(card).unwrap().edit(card, &[("base_model", Change::Text("new".into()))]).unwrap();
+    assert_eq!(edited, "---\n? a\nbase_model: new\n---\n");
+}
+
+#[test]
 fn an_edit_changes_one_field_and_nothing_else() {
     let front = FrontMatter::parse(CARD).unwrap();
     let edit = |changes: &[(&str, Change)]| front.edit(CARD, changes).unwrap();

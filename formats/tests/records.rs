@@ -43,8 +43,11 @@ fn reference_rows(text: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut rows, mut row, mut at) = (Vec::new(), Vec::new(), At::FieldStart);
     let mut bytes = text.iter().copied().peekable();
     while let Some(byte) = bytes.next() {
-        if at != At::Quoted && byte == b'\r' && bytes.peek() == Some(&b'\n') {
-            continue;
+        if at != At::Quoted && byte == b'\r' {
+            if bytes.peek() == Some(&b'\n') {
+                continue;
+            }
+            return None;
         }
         if at != At::Quoted && byte == b'\n' {
             rows.push(std::mem::take(&mut row));
@@ -263,6 +266,85 @@ fn archives_that_lie_are_refused() {
     let mut wrong = archive(&[("a", b"1")]);
     wrong[0] = b'b';
     refused(wrong, "checksum");
+}
+
+#[test]
+fn a_tar_member_with_two_names_is_refused() {
+    let refused = |bytes: Vec<u8>, words: &str| {
+        let found = problem(all(Tar::new(&*bytes)));
+        assert!(found.contains(words), "{words}: {found}");
+    };
+    let (long, pax) = (member("@", b'L', b"long.txt\0"), member("@", b'x', b"16 path=pax.txt\n"));
+    let file = member("a.txt", b'0', b"1");
+    // Python takes whichever stands first, GNU tar the one of pax.
+    refused(ended(&[long.clone(), pax.clone(), file.clone()]), "two names");
+    refused(ended(&[pax, long, file.clone()]), "two names");
+    // A name that only one of two readers puts together: Python prepends what other headers keep there.
+    let mut gnu = header("a.txt", "00000000000", b'0');
+    gnu[257..265].copy_from_slice(b"ustar  \0");
+    gnu[345..350].copy_from_slice(b"other");
+    seal(&mut gnu);
+    refused(ended(&[gnu.to_vec()]), "prefix");
+}
+
+#[test]
+fn a_tar_folder_that_carries_a_file_is_refused() {
+    // Python sees a folder here and reads the data as the next header; others see a file.
+    let hidden = member("b.txt", b'0', b"hidden");
+    let carried = ended(&[member("@", b'x', b"14 path=a.txt\n"), member("d/", 0, &hidden)]);
+    let found = problem(all(Tar::new(&*carried)));
+    assert!(found.contains("a folder with data"), "{found}");
+    let found = problem(all(Tar::new(&*ended(&[member("@", b'L', b"a.txt\0"), member("d/", 0, b"")]))));
+    assert!(found.contains("a folder"), "{found}");
+}
+
+#[test]
+fn a_tar_header_that_ends_the_archive_for_python_is_refused() {
+    for at in [100, 108, 116, 136, 329, 337] {
+        let mut second = header("b.txt", "00000000000", b'0');
+        second[at] = b'x';
+        seal(&mut second);
+        let found = problem(all(Tar::new(&*ended(&[member("a.txt", b'0', b"1"), second.to_vec()]))));
+        assert!(found.contains("no number"), "byte {at}: {found}");
+        // Numbers of base 256, blanks and nothing are numbers.
+        for first in [0x80, 0xff, b' ', 0] {
+            let mut second = header("b.txt", "00000000000", b'0');
+            second[at..at + 8].fill(0);
+            second[at] = first;
+            seal(&mut second);
+            assert_eq!(all(Tar::new(&*ended(&[second.to_vec()]))).unwrap().len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_pax_number_with_a_sign_is_refused() {
+    for record in [&b"+14 path=b.txt\n"[..], b"11 size=+1\n"] {
+        let bytes = ended(&[member("@", b'x', record), member("a.txt", b'0', b"1")]);
+        assert!(all(Tar::new(&*bytes)).is_err(), "{:?}", String::from_utf8_lossy(record));
+    }
+}
+
+#[test]
+fn rows_that_only_some_readers_see_are_refused() {
+    // A lone CR ends a row for pandas and Arrow.
+    for text in ["h\na\rb\n", "h\na\r", "h\r\na\r\r\n", "h\r", "h\n\ra\n"] {
+        assert!(problem(all(Csv::new(text.as_bytes()))).contains("carriage return"), "{text:?}");
+    }
+    assert_eq!(all(Csv::new(&b"h\r\n\"a\rb\"\r\n"[..])).unwrap(), [b"\"a\rb\""]);
+    // Behind a byte order mark a quote opens a field for those who take the mark away.
+    let marked = "\u{feff}\"a\nb\",c\n1,2\n";
+    assert!(problem(all(Csv::new(marked.as_bytes()))).contains("byte order mark"));
+    assert_eq!(all(Csv::new("\u{feff}a,b\n1,2\n".as_bytes())).unwrap(), [b"1,2"]);
+}
+
+#[test]
+fn a_warc_header_with_space_before_its_colon_is_refused() {
+    // Readers that trim names see a second length.
+    let good = capture("response", "u", "hello", 5);
+    let bad = good.replace("WARC-Record-ID", "Content-Length : 9\r\nWARC-Record-ID");
+    let found = problem(all(Warc::new(bad.as_bytes())));
+    assert!(found.contains("white space"), "{found}");
 }
 
 fn capture(kind: &str, url: &str, block: &str, length: usize) -> String {

@@ -14,9 +14,11 @@ use crate::print::{self, Result};
 #[command(after_help = "\
 Example: countermark diff base fine-tuned
          countermark diff model.safetensors https://HUB/ORG/MODEL/resolve/main/model.safetensors
-Drift is ‖second − first‖ / ‖first‖. A file is compared with a hub's copy by the hash that the hub names, without
-downloading it. Exit codes: 0 nothing differs, 1 something does.")]
+Drift is ‖second − first‖ / ‖first‖. A file is compared with a hub's copy by the hash that the hub names, without \
+downloading it.
+Exit codes: 0 nothing differs, 1 something does.")]
 pub struct Diff {
+    /// A file or a folder
     pub first: PathBuf,
     /// A file, a folder, or the http(s) address of a file on a model hub
     pub second: PathBuf,

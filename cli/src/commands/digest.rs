@@ -21,7 +21,7 @@ Examples:
   countermark digest huge.bin --part 68719476736:68719476736 > 1.json   on another
   countermark digest --merge 0.json 1.json
 
-The root of a single file is its plain BLAKE3, so b3sum agrees. Parts are multiples of one power of two of at least 1024
+The root of a single file is its plain BLAKE3, so b3sum agrees. Parts are multiples of one power of two of at least 1024 \
 bytes; the last one may be shorter.")]
 pub struct Digest {
     /// A file or a folder

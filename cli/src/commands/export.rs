@@ -23,6 +23,7 @@ Formats: croissant (1.1, datasets), spdx (3.0.1), cyclonedx (1.6), openlineage (
 slsa (provenance v1, in-toto), eu-summary and eu-summary-json (Article 53(1)(d) of the EU AI Act).
 Every statement's signature is checked first; what nobody stated is marked \"not stated\".")]
 pub struct Export {
+    /// NAME.provenance.json, as `sign` writes it
     pub bundle: PathBuf,
     /// croissant, spdx, cyclonedx, openlineage, slsa, eu-summary, eu-summary-json
     #[arg(long, required_unless_present = "answers_template")]

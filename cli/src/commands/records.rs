@@ -76,6 +76,7 @@ Example: countermark lineage check-record proof.json --bundle data.provenance.js
 The bundle of a model answers for the data that it was trained on, when that data's statement is in it.
 Exit codes: those of verify.")]
 pub struct CheckRecord {
+    /// What prove-record or prove-absence wrote
     pub proof: PathBuf,
     /// The bundle of the dataset, or of something made from it
     #[arg(long, value_name = "FILE")]
@@ -112,7 +113,9 @@ pub struct ProveAbsence {
 Example: countermark lineage duplicates train.jsonl test.jsonl
 Records are the same when all their bytes are. Needs 40 bytes a record in the temporary folder, and little memory.")]
 pub struct FindDuplicates {
+    /// A dataset: a file or a folder
     pub first: PathBuf,
+    /// Another one, or the same
     pub second: PathBuf,
     /// What both are cut into, instead of what the names tell
     #[arg(long = "as", value_name = "FORMAT")]

@@ -19,11 +19,11 @@ Examples:
   countermark sign data --key keys/owner.key --log log --out data.provenance.json
   countermark sign model --key keys/owner.key --log log \\
       --parent trained-on=data.provenance.json@data --out model.provenance.json
-  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json    after a change of its card")]
+  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json")]
 pub struct Sign {
     /// A file, or the folder of a model or dataset
     pub path: PathBuf,
-    /// owner.key, with owner.crt beside it
+    /// owner.key, with owner.crt beside it; `countermark keygen --out keys` makes both
     #[arg(long)]
     pub key: PathBuf,
     /// What it was made from: RELATION=BUNDLE[@PATH]; may be given several times
@@ -106,6 +106,9 @@ pub fn run(args: Sign) -> Result<u8> {
         Some(log) => print::line(format_args!("log        entry {} of {}", log.index, log.vkey))?,
         None => eprintln!("help: add --log DIR to log the release"),
     }
-    eprintln!("next: countermark verify {} --policy policy.toml", request.path.display());
+    // The policy that keygen wrote, where it lies.
+    let policy = request.key.with_file_name("policy.toml");
+    let policy = if policy.is_file() { policy } else { "policy.toml".into() };
+    eprintln!("next: countermark verify {} --policy {}", request.path.display(), policy.display());
     Ok(0)
 }

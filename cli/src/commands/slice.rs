@@ -18,7 +18,7 @@ use crate::print::{self, Result};
     group(ArgGroup::new("claim").required(true).args(["range", "tensor"])),
     after_help = "\
 Example: countermark lineage prove-slice model.safetensors --tensor lm_head.weight --out head.slice
-The proof holds the bytes, up to 32 KiB around them, the last 16 KiB of the file, and a few kilobytes of hashes;
+The proof holds the bytes, up to 32 KiB around them, the last 16 KiB of the file, and a few kilobytes of hashes; \
 for a tensor also the file's header, which says where the tensor lies (with a GGUF file, its vocabulary too)."
 )]
 pub struct ProveSlice {
@@ -106,6 +106,7 @@ pub fn prove(args: ProveSlice) -> Result<u8> {
         proved.bytes,
         proved.head.length
     ))?;
+    eprintln!("next: countermark lineage check-slice {} --root {}", request.out.display(), proved.root);
     Ok(0)
 }
 

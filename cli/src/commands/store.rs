@@ -38,6 +38,7 @@ Example: countermark lineage import model.provenance.json releases/ --store line
 
 A folder stands for every *.provenance.json below it. What is in the store already stays as it is.")]
 pub struct Import {
+    /// Bundles, NAME.provenance.json, or folders that hold some
     #[arg(required = true, value_name = "BUNDLE|FOLDER")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -111,9 +112,11 @@ pub struct Descendants {
 #[derive(Args)]
 #[command(after_help = "Example: countermark lineage path model data")]
 pub struct PathArgs {
+    /// A statement's id, a root, or the first digits of one; or a name
     #[arg(value_name = "ID")]
     pub from: String,
-    #[arg(value_name = "ID")]
+    /// The other one; which of the two was made from which does not matter
+    #[arg(value_name = "OTHER")]
     pub to: String,
     #[command(flatten)]
     pub store: StoreArgs,
@@ -204,7 +207,10 @@ pub fn select(word: &str, store: &StoreArgs) -> Result<Option<(Box<dyn Store>, S
 
 fn absent<T>(word: &str, store: &dyn Store) -> Result<Option<T>> {
     let (word, place) = (printable(word, 255), store.place());
-    eprintln!("absent: nothing in {place} has the id, root or name {word:?}\nhelp: countermark lineage list --name …");
+    eprintln!("absent: nothing in {place} has the id, root or name {word:?}");
+    eprintln!(
+        "help: `countermark lineage list` shows what the store holds, and with --name PREFIX the names that begin so"
+    );
     Ok(None)
 }
 
@@ -222,6 +228,7 @@ pub fn import(args: Import) -> Result<u8> {
     if imported.resolved > 0 {
         print::line(format_args!("{} of the statements were missing before", imported.resolved))?;
     }
+    eprintln!("next: countermark lineage list --store {place}");
     Ok(0)
 }
 

@@ -14,11 +14,12 @@ use crate::print::{self, Result};
 #[command(after_help = "\
 Examples:
   countermark verify model --policy policy.toml
-  countermark verify model --policy policy.toml --tensor lm_head.weight      only this tensor of a huge model
+  countermark verify model --policy policy.toml --tensor lm_head.weight
 
-Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be
+Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be \
 checked, 4 no provenance found.")]
 pub struct Verify {
+    /// The file or folder that was signed
     pub path: PathBuf,
     /// The bundle [default: NAME.provenance.json beside the path]
     #[arg(long, value_name = "FILE")]

@@ -2,7 +2,8 @@
 //!
 //! A row ends with LF or CRLF outside quotes. A field that begins with a quote ends at the next quote that is not
 //! doubled, and then a comma or the row's end must follow. A quote inside an unquoted field is a character like others,
-//! as Python's reader has it. The first row is the header: no record, but the schema of all of them.
+//! as Python's reader has it. A carriage return alone outside quotes ends a row for some readers, and a quote right behind
+//! a byte order mark opens a field for some, so both are refused. The first row is the header: no record, but the schema of all of them.
 
 use std::io::Read;
 
@@ -50,11 +51,22 @@ const HELP: &str = "mend the row, or take the file as lines with --records=text"
 fn split(bytes: &[u8], offset: u64, at_end: bool) -> Result<Split, Error> {
     let mut at = 0;
     loop {
-        let Some(found) = memchr::memchr2(b'"', b'\n', &bytes[at..]).map(|found| at + found) else {
+        let Some(found) = memchr::memchr3(b'"', b'\n', b'\r', &bytes[at..]).map(|found| at + found) else {
             return Ok(if at_end { Split::Record(bytes.len(), bytes.len()) } else { Split::More });
         };
-        if bytes[found] == b'\n' {
-            return Ok(Split::Record(without_cr(bytes, found), found + 1));
+        match (bytes[found], bytes.get(found + 1)) {
+            (b'\n', _) => return Ok(Split::Record(found, found + 1)),
+            (b'\r', Some(b'\n')) => return Ok(Split::Record(found, found + 2)),
+            (b'\r', None) if !at_end => return Ok(Split::More),
+            (b'\r', _) => {
+                let problem = "a carriage return without line feed, which only some readers take for the row's end";
+                return Err(Error::bad(offset + found as u64, problem, HELP));
+            }
+            _ => {}
+        }
+        if offset == 0 && found == 3 && bytes.starts_with(b"\xef\xbb\xbf") {
+            let problem = "a quote behind a byte order mark, which opens a field for some readers only";
+            return Err(Error::bad(3, problem, "remove the byte order mark"));
         }
         at = found + 1;
         if found > 0 && bytes[found - 1] != b',' {
@@ -82,9 +94,4 @@ fn split(bytes: &[u8], offset: u64, at_end: bool) -> Result<Split, Error> {
             }
         }
     }
-}
-
-/// Length of a row whose line feed is at `end`.
-fn without_cr(bytes: &[u8], end: usize) -> usize {
-    if end > 0 && bytes[end - 1] == b'\r' { end - 1 } else { end }
 }

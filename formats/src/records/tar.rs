@@ -126,7 +126,16 @@ impl<R: Read> Tar<R> {
                 }
                 // Old archives mark a folder by a slash alone.
                 0 if !extended && header.size == 0 && header.name.last() == Some(&b'/') => {}
+                0 if header.name.last() == Some(&b'/') => {
+                    // To some readers a folder, to others the file that the extended header names.
+                    let problem = format!("{:?} is a folder with data or a name of a file", lossy(&header.name));
+                    return Err(Error::bad(offset, problem, "write the archive again with plain files only"));
+                }
                 b'0' | 0 | b'7' => {
+                    // Readers differ in which of the two counts.
+                    if pax.path.is_some() && long_name.is_some() {
+                        return Err(Error::bad(offset, "two names for one file, by pax and by GNU", HELP));
+                    }
                     let name = pax.path.take().or(long_name).unwrap_or(header.name);
                     check_name(&name, offset)?;
                     return Ok(Some(Member { offset, name, size: pax.size.unwrap_or(header.size) }));
@@ -139,7 +148,7 @@ impl<R: Read> Tar<R> {
                         b'5' => "a folder with data",
                         _ => "neither a file nor a folder",
                     };
-                    let problem = format!("{:?} is {what}", String::from_utf8_lossy(&header.name));
+                    let problem = format!("{:?} is {what}", lossy(&header.name));
                     return Err(Error::bad(offset, problem, "write the archive again with plain files only"));
                 }
             }
@@ -221,6 +230,10 @@ fn check_name(name: &[u8], offset: u64) -> Result<(), Error> {
     Ok(())
 }
 
+fn lossy(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}
+
 fn until_zero(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len())]
 }
@@ -242,11 +255,21 @@ impl Header {
         if octal(&block[148..156]) != Some(sum) {
             return Err(Error::bad(offset, "no tar header, or one with a wrong checksum", HELP));
         }
+        // Mode, owner, group, time and device, of which nothing is used: Python takes a header with another text there for
+        // the end of the archive, and says nothing.
+        let unused = [100..108, 108..116, 116..124, 136..148, 329..337, 337..345];
+        if !unused.into_iter().all(|field| is_number(&block[field])) {
+            return Err(Error::bad(offset, "a field of the header that is no number", HELP));
+        }
         let size = number(&block[124..136]).ok_or_else(|| Error::bad(offset, "an unreadable size", HELP))?;
         let mut name = until_zero(&block[..100]).to_vec();
-        // GNU headers say "ustar  \0" and use the bytes of the prefix otherwise.
+        // GNU headers say "ustar  \0" and may keep times and sparse maps where ustar has the prefix.
         let prefix = until_zero(&block[345..500]);
-        if &block[257..263] == b"ustar\0" && !prefix.is_empty() {
+        if !prefix.is_empty() {
+            // Python's reader takes any bytes there for a part of the name, except before a long name.
+            if &block[257..263] != b"ustar\0" && !matches!(block[156], b'L' | b'K') {
+                return Err(Error::bad(offset, "a name with a prefix, which only ustar headers have", HELP));
+            }
             name = [prefix, b"/", &name].concat();
         }
         Ok(Header { name, size, kind: block[156] })
@@ -263,12 +286,23 @@ fn number(field: &[u8]) -> Option<u64> {
     high.iter().all(|byte| *byte == 0).then_some(u64::from_be_bytes(low))
 }
 
+/// True for what [`number`] reads, for nothing, and for negative numbers of base 256.
+fn is_number(field: &[u8]) -> bool {
+    matches!(field[0], 0x80 | 0xff) || until_zero(field).iter().all(|byte| *byte == b' ') || octal(field).is_some()
+}
+
 fn octal(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(until_zero(field)).ok()?.trim_matches(' ');
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     u64::from_str_radix(text, 8).ok()
+}
+
+/// Digits and nothing else: a sign is no digit to other readers, who then pass over the record.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok()
 }
 
 /// What a pax header (POSIX.1-2001) says of the next file.
@@ -288,7 +322,8 @@ impl Pax {
         let refuse = |problem: &str| Err(Error::bad(offset, format!("pax header: {problem}"), HELP));
         while !data.is_empty() {
             let space = data.iter().take(8).position(|byte| *byte == b' ');
-            let length = space.and_then(|space| std::str::from_utf8(&data[..space]).ok()?.parse::<usize>().ok());
+            let length = space.and_then(|space| decimal(&data[..space]));
+            let length = length.and_then(|length| usize::try_from(length).ok());
             let (Some(space), Some(length)) = (space, length) else { return refuse("a record without length") };
             if length <= space + 1 || length > data.len() || data[length - 1] != b'\n' {
                 return refuse("a record with a wrong length");
@@ -308,8 +343,7 @@ impl Pax {
                 b"size" if self.size.is_some() => return refuse("two sizes for one file"),
                 b"path" => self.path = Some(value.to_vec()),
                 b"size" => {
-                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                    let Some(size) = size else { return refuse("an unreadable size") };
+                    let Some(size) = decimal(value) else { return refuse("an unreadable size") };
                     self.size = Some(size);
                 }
                 _ => {}

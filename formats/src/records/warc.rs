@@ -89,6 +89,10 @@ impl<R: Read> Warc<R> {
                 return Err(Error::bad(at, "a header line without colon", HELP));
             };
             let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+            if name.trim_ascii().len() < name.len() {
+                // Trimmed by some readers, and then another header of a name that stands there already.
+                return Err(Error::bad(at, "a header name with white space around it", HELP));
+            }
             if name.eq_ignore_ascii_case(b"Content-Length") {
                 let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let Some(length) = digits.and_then(|text| text.parse().ok()) else {

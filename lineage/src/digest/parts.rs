@@ -141,7 +141,8 @@ pub fn hash_part_with(
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<PartDigest, Error> {
     check(source.len(), offset, length).map_err(|problem| {
-        Error::usage(problem, "take offset and length from `parts::plan`, or multiples of one power of two")
+        Error::usage(problem, "take an offset that is a multiple of the length, and a length that is a power of two of at least 1024 bytes; or \
+             all that is left, for the last part")
     })?;
     let place = || format!("part {offset}:{length}");
     let (cv, whole) = blob::subtree(source, offset..offset + length, progress).map_err(Error::io(place()))?;

@@ -182,11 +182,12 @@ pub fn path(store: &mut dyn Store, a: &(Key, Node), b: &(Key, Node)) -> Result<O
 fn find_path(store: &mut dyn Store, a: &(Key, Node), b: &(Key, Node)) -> Result<Option<Vec<Hop>>, Error> {
     for (child, ancestor) in [(a, b), (b, a)] {
         let walked = walk_until(store, std::slice::from_ref(child), &Walk::ANCESTORS, Some(ancestor.0))?;
-        let by_id: BTreeMap<Hash, &Reached> = walked.reached.iter().map(|reached| (reached.node.id, reached)).collect();
+        let mut by_id: BTreeMap<Hash, &Reached> =
+            walked.reached.iter().map(|reached| (reached.node.id, reached)).collect();
         let mut hops = Vec::new();
         let mut at = ancestor.1.id;
-        // Each step goes one level down, so this ends.
-        while let Some(reached) = by_id.get(&at) {
+        // Each step goes one level down, except where somebody gave two rows one id: none is taken twice, so this ends.
+        while let Some(reached) = by_id.remove(&at) {
             hops.push(Hop { relation: reached.relation, node: reached.node.clone() });
             at = reached.via;
         }

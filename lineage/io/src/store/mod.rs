@@ -155,7 +155,7 @@ fn find(find: &Find) -> &'static str {
         Find::Tensors(_) => page!("n.tensors = $4"),
         Find::Signer(_) => page!("n.signer = $4"),
         Find::Name(_) => page!("n.name = $4"),
-        // No character comes after U+10FFFF, and both databases compare UTF-8 byte by byte.
+        // Both databases compare UTF-8 byte by byte.
         Find::NamePrefix(_) => page!("n.name >= $4 AND n.name < $5"),
     }
 }
@@ -173,7 +173,11 @@ fn sought(find: &Find) -> Sought {
         Find::Ids(first, last) | Find::Roots(first, last) => Sought::Bytes(vec![*first, *last]),
         Find::Tensors(hash) | Find::Signer(hash) => Sought::Bytes(vec![*hash]),
         Find::Name(name) => Sought::Text(vec![name.clone()]),
-        Find::NamePrefix(prefix) => Sought::Text(vec![prefix.clone(), format!("{prefix}\u{10ffff}")]),
+        Find::NamePrefix(prefix) => {
+            // No character comes after this one, and a name of 255 bytes has no room for 64 of it.
+            let last = "\u{10ffff}".repeat(64);
+            Sought::Text(vec![prefix.clone(), format!("{prefix}{last}")])
+        }
     }
 }
 

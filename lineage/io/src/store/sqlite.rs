@@ -96,7 +96,9 @@ impl Sqlite {
 
     /// What was executed to make the tables, sorted. SQLite's own statistics are not among it.
     fn schema(&self) -> Result<Vec<String>, Error> {
-        let sql = "SELECT sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_stat%' ESCAPE '\\' AND sql IS NOT NULL";
+        // By what they are and not by their names, which a view or trigger may have as well.
+        let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND sql NOT IN \
+                   ('CREATE TABLE sqlite_stat1(tbl,idx,stat)', 'CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)')";
         let read = || -> rusqlite::Result<Vec<String>> {
             self.connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
         };

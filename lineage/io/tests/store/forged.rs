@@ -7,8 +7,9 @@ use countermark_lineage::graph::check::check;
 use countermark_lineage::graph::query::{self, Walk};
 use countermark_lineage::graph::select::{select, select_artifact};
 use countermark_lineage::graph::store::{Find, Page, Store};
+use countermark_lineage::graph::{Kind, Relation};
 
-use super::lab::{Place, family, import};
+use super::lab::{Place, family, honest, import};
 
 /// Asks everything. Errors are answers, too.
 fn ask_everything(store: &mut dyn Store) {
@@ -181,6 +182,49 @@ fn views_and_triggers_in_a_store_are_refused() {
         let error = Sqlite::open(&place.path(), true).err().expect("was opened").to_string();
         assert!(error.contains("no import wrote"), "{error}");
     }
+}
+
+#[test]
+fn a_trigger_named_like_statistics_is_refused() {
+    let place = Place::Sqlite(tempfile::tempdir().unwrap());
+    import(&mut *place.open(), &family().all()).unwrap();
+    // What ANALYZE writes is no reason to refuse.
+    place.edit("ANALYZE");
+    drop(place.open());
+    place.edit(
+        "CREATE TRIGGER t AFTER INSERT ON node BEGIN DELETE FROM envelope; END; PRAGMA writable_schema = ON; \
+         UPDATE sqlite_schema SET name = 'sqlite_stat_t', sql = replace(sql, 'TRIGGER t ', 'TRIGGER sqlite_stat_t ') WHERE name = 't'",
+    );
+    let error = Sqlite::open(&place.path(), true).err().expect("was opened").to_string();
+    assert!(error.contains("no import wrote"), "{error}");
+}
+
+#[test]
+fn two_rows_with_one_id_make_no_path_endless() {
+    let z = honest("z", Kind::Dataset, &[]);
+    let y = honest("y", Kind::Model, &[(Relation::TrainedOn, &z)]);
+    let x = honest("x", Kind::Model, &[(Relation::FineTunedFrom, &y)]);
+    let w = honest("w", Kind::Model, &[(Relation::FineTunedFrom, &x)]);
+    let place = Place::Sqlite(tempfile::tempdir().unwrap());
+    import(&mut *place.open(), &[&w, &x, &y, &z]).unwrap();
+    // The index that keeps ids apart is taken away for the time of an update.
+    place.edit(
+        "CREATE TABLE kept AS SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE tbl_name = 'node'; \
+         PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'sqlite_autoindex_node_1'; \
+         UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL UNIQUE', 'NOT NULL') WHERE name = 'node'",
+    );
+    place.edit("UPDATE node SET id = (SELECT id FROM node WHERE name = 'x') WHERE name = 'z'");
+    place.edit(
+        "PRAGMA writable_schema = ON; INSERT INTO sqlite_schema SELECT * FROM kept WHERE name LIKE 'sqlite_auto%'; \
+         UPDATE sqlite_schema SET sql = (SELECT sql FROM kept WHERE name = 'node') WHERE name = 'node'",
+    );
+    place.edit("DROP TABLE kept");
+    let mut store = place.open();
+    let all = store.find(&Find::All, &Page::first(10)).unwrap();
+    let ids: std::collections::BTreeSet<_> = all.iter().map(|(_, node)| node.id).collect();
+    assert_eq!((all.len(), ids.len()), (4, 3), "the forged row is there");
+    assert!(query::path(&mut *store, &all[0], &all[3]).is_ok());
+    assert!(check(&mut *store, &|_| ()).unwrap().wrong > 0);
 }
 
 #[test]

@@ -185,6 +185,22 @@ fn an_ambiguous_prefix_is_refused_and_both_are_listed() {
 }
 
 #[test]
+fn a_name_of_the_last_character_does_not_hide_from_its_prefix() {
+    let hidden = honest("model\u{10ffff}z", Kind::Model, &[]);
+    let longest = honest(&format!("model{}", "\u{10ffff}".repeat(62)), Kind::Model, &[]);
+    for place in Place::all("last-character") {
+        let mut store = place.open();
+        import(&mut *store, &[&hidden]).unwrap();
+        import(&mut *store, &[&longest]).unwrap();
+        for prefix in ["model", "model\u{10ffff}"] {
+            let found = store.find(&Find::NamePrefix(prefix.to_owned()), &Page::first(10)).unwrap();
+            assert_eq!(found.len(), 2, "{prefix:?}");
+        }
+        assert!(store.find(&Find::NamePrefix("mod%".to_owned()), &Page::first(10)).unwrap().is_empty());
+    }
+}
+
+#[test]
 fn pages_are_in_one_order_whatever_the_store() {
     let family = family();
     for place in Place::all("pages") {

@@ -83,7 +83,12 @@ fn head(source: &Source, claim: &Claim) -> Result<Head, Error> {
             let front = Arc::new(Front { source: source.clone(), read: AtomicU64::new(0) });
             let opened = Checkpoint::open(vec![("file".to_owned(), Box::new(front.clone()))]);
             let model = opened.map_err(|error| {
-                Error::input("file", error.to_string(), "name a safetensors or GGUF file, or prove a range of bytes")
+                // The path is the caller's to name.
+                let problem = match error {
+                    countermark_formats::Error::Shard { source, .. } => source.to_string(),
+                    other => other.to_string(),
+                };
+                Error::input("file", problem, "name a safetensors or GGUF file, or prove a range of bytes")
             })?;
             let Some((_, tensor)) = model.find(name) else {
                 return Err(Error::usage(
