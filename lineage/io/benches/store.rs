@@ -325,6 +325,7 @@ fn chain(key: &SigningKey, bundle: usize, length: usize) -> Bundle {
             listing: listing.clone(),
             card: None,
             tensors: None,
+            records: None,
             parents: parent.into_iter().collect(),
             process: None,
             evidence: vec![],
