@@ -1,7 +1,7 @@
 //! countermark joins mark, lineage, credential and log, and checks all of it.
 //!
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares,
-//! [`slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
+//! [`mod@slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,

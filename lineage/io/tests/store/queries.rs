@@ -188,7 +188,7 @@ fn an_ambiguous_prefix_is_refused_and_both_are_listed() {
 fn a_name_of_the_last_character_does_not_hide_from_its_prefix() {
     let hidden = honest("model\u{10ffff}z", Kind::Model, &[]);
     let longest = honest(&format!("model{}", "\u{10ffff}".repeat(62)), Kind::Model, &[]);
-    for place in Place::all("last-character") {
+    for place in Place::all("last_character") {
         let mut store = place.open();
         import(&mut *store, &[&hidden]).unwrap();
         import(&mut *store, &[&longest]).unwrap();
