@@ -3,6 +3,7 @@
 //! Leaf = SHA-256(00 ‖ entry), node = SHA-256(01 ‖ left ‖ right), the empty tree is SHA-256 of nothing, and a tree of
 //! n > 1 leaves splits at the largest power of two below n.
 
+use sha2::digest::generic_array::GenericArray;
 use sha2::{Digest as _, Sha256};
 
 use super::Hash;
@@ -19,9 +20,37 @@ pub fn leaf(entry: &[u8]) -> Hash {
 }
 
 /// Hash of an inner node.
+///
+/// A tree hashes as many nodes as leaves. The 65 bytes are always two blocks, so they are padded here (FIPS 180-4, sections
+/// 5.1.1 and 5.3.3) instead of going through a buffer.
 pub fn node(left: &Hash, right: &Hash) -> Hash {
-    Hash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    let mut blocks = [GenericArray::default(); 2];
+    blocks[0][0] = 1;
+    blocks[0][1..33].copy_from_slice(&left.0);
+    blocks[0][33..].copy_from_slice(&right.0[..31]);
+    blocks[1][0] = right.0[31];
+    blocks[1][1] = 0x80;
+    blocks[1][62..].copy_from_slice(&(65_u16 * 8).to_be_bytes());
+    let mut state = INITIAL;
+    sha2::compress256(&mut state, &blocks);
+    let mut hash = [0; 32];
+    for (bytes, word) in hash.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    Hash(hash)
 }
+
+/// What SHA-256 begins with (FIPS 180-4, section 5.3.3).
+const INITIAL: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
 
 /// Root of the empty tree.
 pub fn empty_root() -> Hash {
@@ -204,6 +233,14 @@ mod tests {
             (8, "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"),
         ] {
             assert_eq!(root(&ct_leaves()[..count]).to_string(), expected, "{count} leaves");
+        }
+    }
+
+    #[test]
+    fn a_node_is_the_hash_of_its_bytes() {
+        for seed in 0..=u8::MAX {
+            let (left, right) = (leaf(&[seed]), leaf(&[seed, seed]));
+            assert_eq!(node(&left, &right), Hash::sha256(&[&[1][..], &left.0, &right.0].concat()));
         }
     }
 
