@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import countermark as cm
@@ -22,6 +23,14 @@ def hole(tmp_path: Path) -> Path:
     with path.open("wb") as file:
         file.truncate(SIZE)
     return path
+
+
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """A shell starts what runs in its background with interrupts ignored, and Python then leaves them so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupt_ends_the_work(hole: Path) -> None:
