@@ -22,6 +22,9 @@ fn parts_hashed_apart_merge_to_the_digest() {
     let run = |arguments: &[&str]| countermark(at, arguments);
     fs::write(at.join("huge.bin"), (0..5_000_000_u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>()).unwrap();
     let (_, whole, _) = run(&["digest", "huge.bin", "--no-cache"]);
+    for other in ["--xet", "--records", "--tensors", "--sha256"] {
+        assert_eq!(run(&["digest", "huge.bin", "--part", "0:1024", other]).0, 2, "{other} is not silently left out");
+    }
     for (index, part) in ["0:2097152", "2097152:2097152", "4194304:2097152"].iter().enumerate() {
         let (code, json, stderr) = run(&["digest", "huge.bin", "--part", part]);
         assert_eq!(code, 0, "{stderr}");

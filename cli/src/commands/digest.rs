@@ -42,10 +42,10 @@ pub struct Digest {
     #[arg(long, conflicts_with_all = ["tensors", "sha256", "xet", "records", "format"])]
     pub listing: bool,
     /// Hash only this part of a file and print it as JSON, for --merge
-    #[arg(long, value_name = "OFFSET:LENGTH", value_parser = part, conflicts_with_all = ["tensors", "sha256", "listing"])]
+    #[arg(long, value_name = "OFFSET:LENGTH", value_parser = part, conflicts_with_all = ["tensors", "sha256", "xet", "records", "listing"])]
     pub part: Option<(u64, u64)>,
     /// Join the parts of a file
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["path", "tensors", "sha256", "listing", "part"])]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["path", "tensors", "sha256", "xet", "records", "listing", "part"])]
     pub merge: Vec<PathBuf>,
     /// Hash every byte again. Otherwise files that nothing wrote to since are taken from the cache, which is
     /// $COUNTERMARK_CACHE or countermark/digests.sqlite in your cache folder

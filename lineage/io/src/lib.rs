@@ -1,7 +1,9 @@
-//! What touches the world: files, keys, the log on disk, and the crate that writes C2PA manifests.
+//! What touches the world: files and URLs, the re-hash cache, records of datasets, graph stores, keys, the log on disk, and
+//! the crate that writes C2PA manifests.
 //!
-//! `countermark-lineage` decides and this crate fetches and stores. Feature `c2pa` (about 240 crates) brings the writer of
-//! C2PA manifests; reading and checking them needs no feature.
+//! `countermark-lineage` decides and this crate fetches and stores. Each feature brings what its name says and nothing
+//! else: `c2pa` (about 240 crates; it writes manifests, checking them needs no feature), `columnar` (Parquet and Arrow),
+//! `object-store`, `postgres`, `sqlite` (a graph store in a file, and the cache).
 
 #[cfg(feature = "c2pa")]
 pub mod c2pa;
