@@ -59,16 +59,21 @@ fn a_cache_survives_being_killed() {
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin("countermark"));
         child.args(["digest", set]).current_dir(at).env("COUNTERMARK_CACHE", at.join("cache.sqlite"));
         let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let other = countermark(at, &["digest", &sets[(index + 5) % sets.len()]]);
-        assert_eq!((other.0, &*other.2), (0, ""));
+        let other = &sets[(index + 5) % sets.len()];
+        let (code, digest, stderr) = countermark(at, &["digest", other]);
+        // A cache that is busy for long is done without, and that is said; damage would be another matter.
+        let is_quiet =
+            stderr.is_empty() || stderr.contains("nothing was kept") || stderr.contains("everything is hashed");
+        assert!(code == 0 && is_quiet && !stderr.contains("put aside"), "{stderr}");
+        assert_eq!(digest, countermark(at, &["digest", other, "--no-cache"]).1);
         std::thread::sleep(Duration::from_millis(index as u64 * 2));
         child.kill().unwrap();
         child.wait().unwrap();
     }
     for set in &sets {
-        let plain = countermark(at, &["digest", set, "--no-cache"]);
-        assert_eq!(countermark(at, &["digest", set]), plain);
-        assert_eq!(countermark(at, &["digest", set]), plain, "from the cache");
+        let plain = countermark(at, &["digest", set, "--no-cache"]).1;
+        assert_eq!(countermark(at, &["digest", set]).1, plain);
+        assert_eq!(countermark(at, &["digest", set]).1, plain, "from the cache");
     }
 }
 
