@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use countermark_io::{files, keys};
 use countermark_lineage::bundle::{Bundle, MAX_BUNDLE};
 use countermark_lineage::credential::dsse::Envelope;
-use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::export::{Answers, Facts, Measured};
 use countermark_lineage::export::{answers, croissant, cyclonedx, eu_summary, openlineage, slsa, spdx};
 
@@ -108,13 +107,13 @@ pub fn export(request: &Request, progress: &impl Progress) -> Result<String, Err
         }
         let key = keys::load(key)?;
         let signer = facts.statement().predicate.signer;
-        if PublicKey::from(key.verifying_key()) != signer {
+        if key.public() != signer {
             // The document names the signer of the release as the builder, and nobody else can say so.
             let problem = format!("the release was signed by {signer}, and this is another key");
             let help = "sign the provenance with the key that signed the release, or leave --key out";
             return Err(countermark_lineage::Error::usage(problem, help).into());
         }
-        let envelope = Envelope::sign(slsa::export(&facts, files).trim_end().as_bytes(), &key);
+        let envelope = Envelope::sign(slsa::export(&facts, files).trim_end().as_bytes(), &*key)?;
         // An envelope's keys are strings, so this cannot fail.
         return Ok(serde_json::to_string_pretty(&envelope).unwrap_or_default() + "\n");
     }

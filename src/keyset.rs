@@ -52,7 +52,7 @@ pub fn generate(folder: &Path, name: &str) -> Result<PublicKey, Error> {
     }
     let (owner, root) = (keys::generate(), keys::generate());
     let public = PublicKey::from(owner.verifying_key());
-    let chain = certificate::issue(&root, &owner.verifying_key(), name, now())?;
+    let chain = certificate::issue(&root, &public, name, now())?;
     let (p256, p256_public) = keys::generate_p256()?;
     let mark = MarkFile { secret: MarkSecret::from_bytes(*keys::random()), owner: public };
     let policy = policy_text(name, &public, &chain.root_pem);

@@ -87,7 +87,7 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
         move |at| random[at]
     });
     let commitment = recipient.as_ref().map(|recipient| recipient_commitment(&recipient.name, &recipient.salt.0));
-    let key = MarkKey::derive(&mark_file.secret, *mark_file.owner.as_bytes(), mark_id, commitment);
+    let key = MarkKey::derive(&mark_file.secret, mark_file.owner.id(), mark_id, commitment);
     let options = EmbedOptions {
         strength: request.strength,
         payload: request.payload.clone(),
@@ -109,7 +109,7 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     let mut index = None;
     if let (Some(folder), Some(signer)) = (&request.log, signer) {
         let log = keyset::open_log(folder, &request.key)?;
-        let entry = marks::entry(&record, &signer)?;
+        let entry = marks::entry(&record, &*signer)?;
         let indices = log.append(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();

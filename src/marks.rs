@@ -9,11 +9,10 @@ use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::note::VerifierKey;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::Receipt;
-use countermark_lineage::credential::keys::PublicKey;
+use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::credential::policy::Policy;
 use countermark_lineage::digest::Hash;
 use countermark_watermark::{Commitment, recipient_commitment};
-use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, keyset};
@@ -63,11 +62,11 @@ impl Note {
 }
 
 /// The log entry that commits to a mark's record.
-pub(crate) fn entry(record: &[u8], key: &SigningKey) -> Result<Vec<u8>, Error> {
+pub(crate) fn entry(record: &[u8], key: &dyn PrivateKey) -> Result<Vec<u8>, Error> {
     let object = Hash::sha256(record);
     let root = Hash(Commitment::from_json_bytes(record)?.transcript.base_digest);
-    let signer = key.verifying_key().into();
-    Ok(Entry { entry_type: EntryType::MarkCommitment, object, root, statement: object, signer }.sign(key))
+    let signer = key.public();
+    Ok(Entry { entry_type: EntryType::MarkCommitment, object, root, statement: object, signer }.sign(key)?)
 }
 
 /// The owner that a commitment record names.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countermark_io::c2pa::{self, ParentManifest, ReadSeek, Signer};
 use countermark_io::certificate::Chain;
@@ -17,13 +18,12 @@ use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
-use countermark_lineage::credential::keys::PublicKey;
+use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::Tensor;
 use countermark_lineage::digest::{Hash, checkpoint};
 use countermark_lineage::graph::statement::{self, Evidence, Predicate, Process, Release, Statement, Tensors};
 use countermark_lineage::graph::{Kind, Relation};
-use ed25519_dalek::SigningKey;
 use serde::Serialize;
 
 use crate::cache::Remembered;
@@ -159,7 +159,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     }
     let key = keys::load(&request.key)?;
     let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
-    let old = request.reuse.as_deref().map(|path| Old::open(path, &key.verifying_key().into())).transpose()?;
+    let old = request.reuse.as_deref().map(|path| Old::open(path, &key.public())).transpose()?;
     let mut parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
     if let Some(old) = &old {
@@ -178,7 +178,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let warnings = cache.close();
     let (measured, tensors) = (reading.measured, reading.tensors?);
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
-    let records = mark_records(request, &measured, &key.verifying_key().into())?;
+    let records = mark_records(request, &measured, &key.public())?;
     let draft = Draft { request, old, key, parents, artifact, measured, tensors, log, records };
 
     let statement = draft.statement(progress)?;
@@ -192,7 +192,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let place = logged.as_ref().map(|logged| logged.place.clone());
     let root = draft.measured.root;
     files::write(&manifest, &store, files::PUBLIC)?;
-    let record = draft.record(Envelope::sign(&payload, &draft.key), store, logged);
+    let record = draft.record(Envelope::sign(&payload, &*draft.key)?, store, logged);
     files::write(&out, collect(record, draft.parents)?.to_json().as_bytes(), files::PUBLIC)?;
     let (bytes_read, recalled) = (reading.bytes_read, reading.recalled);
     Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
@@ -262,7 +262,7 @@ fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> R
     let mut records = marks::records_of(&marks::folder(&request.key), measured.root)?;
     for path in &request.marks {
         let record = marks::read_record(path)?;
-        if marks::owner_of(&record)? != *public.as_bytes() {
+        if marks::owner_of(&record)? != public.id() {
             return Err(refuse(
                 path,
                 "is the commitment of another owner".to_owned(),
@@ -280,7 +280,7 @@ fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> R
 struct Draft<'a> {
     request: &'a Request,
     old: Option<Old>,
-    key: SigningKey,
+    key: Arc<dyn PrivateKey>,
     parents: Vec<OpenParent>,
     artifact: Artifact,
     measured: Measured,
@@ -326,7 +326,7 @@ impl Draft<'_> {
             process: self.request.process.clone().or_else(|| old.and_then(|old| old.process.clone())),
             evidence: self.records.iter().map(commitment).collect(),
             release: Release { manifest: true, log: self.log.as_ref().map(|log| log.verifier().to_string()) },
-            signer: self.key.verifying_key().into(),
+            signer: self.key.public(),
         };
         Ok(Statement::new(&self.artifact.name, &self.measured, predicate))
     }
@@ -363,16 +363,16 @@ impl Draft<'_> {
 
     /// Enters the commitments, then the release, and proves all of them.
     fn enter(&self, log: &Log, id: Hash, store: &[u8]) -> Result<Logged, Error> {
-        let commitment = |record: &Vec<u8>| marks::entry(record, &self.key);
+        let commitment = |record: &Vec<u8>| marks::entry(record, &*self.key);
         let mut entries = self.records.iter().map(commitment).collect::<Result<Vec<_>, _>>()?;
         let release = Entry {
             entry_type: EntryType::Release,
             object: Hash::sha256(store),
             root: self.measured.root,
             statement: id,
-            signer: self.key.verifying_key().into(),
+            signer: self.key.public(),
         };
-        entries.push(release.sign(&self.key));
+        entries.push(release.sign(&*self.key)?);
         let indices = log.append(&entries)?;
         let proofs = log.prove(&indices)?;
         let receipt = |(entry, proof): (Vec<u8>, Proof)| Receipt { entry: Bytes(entry), proof: proof.to_text() };

@@ -31,6 +31,8 @@ pub struct Request {
     pub part: Option<Part>,
     /// Take digests of untouched files from the user's cache. The row on files then says of how many.
     pub cache: bool,
+    /// Judge as of this time, in Unix seconds, and not as of now.
+    pub at: Option<i64>,
 }
 
 /// A part of an artifact.
@@ -46,7 +48,16 @@ impl Request {
     /// Verify `path` with the bundle beside it and no policy.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Request { path, bundle: None, policy: None, require_anchor: false, name: None, part: None, cache: false }
+        Request {
+            path,
+            bundle: None,
+            policy: None,
+            require_anchor: false,
+            name: None,
+            part: None,
+            cache: false,
+            at: None,
+        }
     }
 }
 
@@ -71,7 +82,8 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),
-        now: keyset::now(),
+        now: request.at.unwrap_or_else(keyset::now),
+        at: request.at.is_some(),
     };
     let cache = Remembered::open(request.cache, None);
     let part = request.part.as_ref().map(|part| match part {

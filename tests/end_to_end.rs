@@ -172,6 +172,7 @@ impl Judge {
             name: None,
             records: None,
             now: keyset::now(),
+            at: false,
         };
         let verdict = countermark::lineage::verify::verify(&request, &|_| ());
         assert_eq!(verdict.state, State::Invalid, "{what}: {verdict:#?}");
@@ -339,7 +340,7 @@ fn evidence_of_others(release: &Release) {
         let key = countermark::io::keys::load(&release.path("keys/owner.key")).unwrap();
         let payload = STANDARD.decode(&bundle.records[0].statement.payload).unwrap();
         let payload = String::from_utf8(payload).unwrap().replace("\"name\":\"base\"", "\"name\":\"famous\"");
-        bundle.records[0].statement = Envelope::sign(payload.as_bytes(), &key);
+        bundle.records[0].statement = Envelope::sign(payload.as_bytes(), &*key).unwrap();
     });
     assert!(verdict.checks.iter().any(|check| check.name == "parent famous: edge"), "{verdict:#?}");
     let swap = release.verify_changed(|bundle| bundle.records.swap(0, 1));

@@ -18,7 +18,7 @@ use crate::credential::c2pa;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Cache};
-use crate::graph::statement::{Parent, Statement};
+use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
 /// What to verify, and against what.
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub records: Option<&'a records::Recompute<'a>>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
+    /// True when [`Request::now`] is not the present but a time that somebody asked for, which a row then says.
+    pub at: bool,
 }
 
 /// How the bytes at hand are looked at.
@@ -76,6 +78,10 @@ pub fn verify(request: &Request<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict
 /// As [`verify`], looking at the bytes in another way.
 pub fn verify_with(request: &Request<'_>, look: &Look<'_>, progress: &(dyn Fn(u64) + Sync)) -> Verdict {
     let mut rows = Rows::default();
+    if request.at {
+        let detail = format!("judged as of {}, as was asked, and not as of today", rfc3339(request.now));
+        rows.add("time", State::Verified, detail);
+    }
     let subject = examine(request, look, progress, &mut rows);
     let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
     let (name, root, statement, signer) = match subject {
@@ -243,7 +249,7 @@ impl<'a> Examiner<'a> {
         };
         let mut rows = c2pa::check(&store.0, &expected, &roots, self.now);
         let signer = statement.predicate.signer;
-        let same_key = c2pa::signer_key(&store.0).is_ok_and(|key| key == *signer.as_bytes());
+        let same_key = c2pa::signer_key(&store.0).is_ok_and(|key| key == signer);
         if !same_key {
             rows.push(Check::new("manifest signer", State::Invalid, "is not the statement's signer"));
         }
@@ -353,7 +359,7 @@ impl<'a> Examiner<'a> {
                 entry.entry_type == EntryType::MarkCommitment && entry.object == hash && entry.root == record.base;
             let problem = if !is_this {
                 Some("the logged entry is about something else")
-            } else if record.owner != *statement.predicate.signer.as_bytes() {
+            } else if record.owner != statement.predicate.signer.id() {
                 Some("the mark was committed to by another owner")
             } else if entry.signer != statement.predicate.signer {
                 Some("the commitment was logged by another signer")
@@ -443,7 +449,7 @@ impl<'a> Examiner<'a> {
 
 /// The members of a mark's commitment record that evidence depends on; the rest is for whoever holds the mark's secret.
 struct MarkRecord {
-    /// Ed25519 key of the owner.
+    /// [`PublicKey::id`](crate::credential::keys::PublicKey::id) of the owner.
     owner: [u8; 32],
     /// Root of the unmarked model.
     base: Hash,

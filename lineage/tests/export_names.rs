@@ -53,7 +53,7 @@ fn artifact(
         statement: Hash::sha256(&payload),
         root: measured.root,
     };
-    let statement = Envelope::sign(&payload, &key);
+    let statement = Envelope::sign(&payload, &key).unwrap();
     (Record { statement, manifest: None, receipt: None, marks: vec![] }, parent)
 }
 

@@ -15,8 +15,9 @@ pub fn verify(
     policy: Option<PathBuf>,
     require_anchor: bool,
     name: Option<String>,
+    at: Option<i64>,
 ) -> PyResult<String> {
-    let request = Request { bundle, policy, require_anchor, name, ..Request::new(path) };
+    let request = Request { bundle, policy, require_anchor, name, at, ..Request::new(path) };
     let verdict = interrupt::run(py, |watch| countermark::verify::verify(&request, watch))?;
     document(&verdict)
 }

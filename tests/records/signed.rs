@@ -43,7 +43,7 @@ impl Release {
         let key = keys::load(&self.path("keys/owner.key")).unwrap();
         let mut statement = Statement::parse(&bundle.records[0].statement.verify().unwrap().payload).unwrap();
         change(&mut statement);
-        bundle.records[0].statement = Envelope::sign(&statement.to_payload(), &key);
+        bundle.records[0].statement = Envelope::sign(&statement.to_payload(), &*key).unwrap();
         fs::write(path, bundle.to_json()).unwrap();
     }
 

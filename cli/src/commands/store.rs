@@ -254,7 +254,7 @@ pub fn list(args: List) -> Result<u8> {
     }
     let mut rows = vec![["statement", "root", "kind", "name", "signer"].map(str::to_owned).to_vec()];
     for (_, node) in &nodes {
-        let signer = node.signer.map_or(String::new(), |key| format!("ed25519:{}", &key.to_string()[..12]));
+        let signer = node.signer.map_or(String::new(), |key| key.short());
         rows.push(vec![node.id.short(), node.root.short(), node.what().to_owned(), printable(&node.name, 255), signer]);
     }
     print::table(&rows)?;
@@ -277,15 +277,13 @@ pub fn show(word: &str, args: &StoreArgs, format: Format) -> Result<u8> {
     let Some((mut store, selection)) = select(word, args)? else { return Ok(ABSENT) };
     let (mut shown, mut wrong) = (Vec::new(), false);
     for (key, node) in &selection.nodes {
-        let signature = match (store.statement(*key)?, &node.signer) {
-            (Some((payload, signature)), Some(signer)) => {
-                match VerifiedStatement::from_parts(&payload, signer, &signature) {
-                    Ok(verified) if Node::of(verified.id(), verified.statement()) == *node => "holds".to_owned(),
-                    Ok(_) => "holds for something else than this row says".to_owned(),
-                    Err(error) => error.problem(),
-                }
-            }
-            _ => "the statement is missing".to_owned(),
+        let signature = match store.statement(*key)? {
+            Some((payload, signature)) => match VerifiedStatement::from_parts(&payload, &signature) {
+                Ok(verified) if Node::of(verified.id(), verified.statement()) == *node => "holds".to_owned(),
+                Ok(_) => "holds for something else than this row says".to_owned(),
+                Err(error) => error.problem(),
+            },
+            None => "the statement is missing".to_owned(),
         };
         wrong |= signature != "holds" && !node.is_missing();
         let parents = store.links(Step::Parents, &[*key], 1000)?;
@@ -315,7 +313,7 @@ pub fn show(word: &str, args: &StoreArgs, format: Format) -> Result<u8> {
             print::line(format_args!("  tensors    {tensors}"))?;
         }
         if let Some(signer) = node.signer {
-            print::line(format_args!("  signer     ed25519:{signer}"))?;
+            print::line(format_args!("  signer     {signer}"))?;
         }
         print::line(format_args!("  signature  {}", printable(signature, 500)))?;
         for (word, links) in [("from", parents), ("into", children)] {

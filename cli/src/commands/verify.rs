@@ -42,15 +42,23 @@ pub struct Verify {
     /// Take digests of files that nothing wrote to since from the cache; the verdict says of how many
     #[arg(long)]
     pub cache: bool,
+    /// Judge as of this time, for example 2027-01-31T12:00:00Z; the verdict says so
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub at: Option<i64>,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }
 
+/// RFC 3339 to Unix seconds.
+pub fn time(text: &str) -> std::result::Result<i64, String> {
+    countermark::lineage::graph::statement::unix(text).ok_or_else(|| "write it as 2027-01-31T12:00:00Z".to_owned())
+}
+
 pub fn run(args: Verify) -> Result<u8> {
     let bar = Bar::new();
-    let Verify { path, bundle, policy, require_anchor, name, only, tensor, cache, format } = args;
+    let Verify { path, bundle, policy, require_anchor, name, only, tensor, cache, at, format } = args;
     let part = only.map(Part::File).or(tensor.map(Part::Tensor));
-    let request = Request { path, bundle, policy, require_anchor, name, part, cache };
+    let request = Request { path, bundle, policy, require_anchor, name, part, cache, at };
     let verdict = verify::verify(&request, &bar)?;
     drop(bar);
     match format {

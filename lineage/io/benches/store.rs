@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use countermark_io::store::{Postgres, Sqlite};
 use countermark_lineage::bundle::{Bundle, Record};
 use countermark_lineage::credential::dsse::Envelope;
+use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::Measured;
 use countermark_lineage::digest::listing::{File, Listing};
@@ -147,7 +148,7 @@ impl Hub {
         key.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&signer.next().to_le_bytes()));
         Node {
             kind: Some(Kind::Model),
-            signer: Some(Hash(key)),
+            signer: PublicKey::from_stored(&key),
             created: Some(1_700_000_000 + number as i64),
             ..Node::missing(id, &format!("org-{}/model-{number}", number % 40_000), root)
         }
@@ -173,7 +174,14 @@ fn load_sqlite(hub: &Hub, path: &std::path::Path) {
         for number in 0..hub.models {
             let node = Hub::node(number);
             insert
-                .execute((number as i64 + 1, node.id.0, node.name, node.root.0, node.signer.unwrap().0, node.created))
+                .execute((
+                    number as i64 + 1,
+                    node.id.0,
+                    node.name,
+                    node.root.0,
+                    node.signer.unwrap().as_bytes(),
+                    node.created,
+                ))
                 .unwrap();
         }
         let mut insert = transaction.prepare("INSERT INTO edge VALUES (?1, ?2, ?3)").unwrap();
@@ -194,7 +202,8 @@ fn load_postgres(hub: &Hub, address: &str) {
         client.copy_in("COPY node (key, id, name, root, kind, marked, signer, created) FROM STDIN").unwrap();
     for number in 0..hub.models {
         let node = Hub::node(number);
-        let (signer, created) = (node.signer.unwrap(), node.created.unwrap());
+        let signer: String = node.signer.unwrap().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let created = node.created.unwrap();
         writeln!(
             writer,
             "{}\t\\\\x{}\t{}\t\\\\x{}\t0\t0\t\\\\x{signer}\t{created}",
@@ -341,7 +350,12 @@ fn chain(key: &SigningKey, bundle: usize, length: usize) -> Bundle {
             statement: Hash::sha256(&payload),
             root: measured.root,
         });
-        records.push(Record { statement: Envelope::sign(&payload, key), manifest: None, receipt: None, marks: vec![] });
+        records.push(Record {
+            statement: Envelope::sign(&payload, key).unwrap(),
+            manifest: None,
+            receipt: None,
+            marks: vec![],
+        });
     }
     records.reverse();
     Bundle::new(records)

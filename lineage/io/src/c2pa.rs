@@ -12,6 +12,7 @@
 
 use std::io::{Read, Seek};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,10 +21,10 @@ use c2pa::settings::Settings;
 use c2pa::{Builder, Context, Ingredient, Relationship, SigningAlg};
 use countermark_lineage::cbor::{self, Value};
 use countermark_lineage::credential::c2pa as checker;
+use countermark_lineage::credential::keys::{Algorithm, PrivateKey};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::{Kind, Relation};
 use countermark_lineage::verdict::State;
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::json;
 
 use crate::certificate::{CertificateError, Chain};
@@ -75,10 +76,10 @@ pub trait ReadSeek: Read + Seek + Send {}
 
 impl<T: Read + Seek + Send> ReadSeek for T {}
 
-/// An Ed25519 key and its certificates.
+/// A key and its certificates.
 #[derive(Clone)]
 pub struct Signer {
-    key: SigningKey,
+    key: Arc<dyn PrivateKey>,
     /// DER, the leaf first.
     chain: [Vec<u8>; 2],
     anchors: String,
@@ -89,9 +90,9 @@ impl Signer {
     ///
     /// # Errors
     /// [`C2paError::Key`] when the leaf is not for this key.
-    pub fn new(key: SigningKey, chain: &Chain) -> Result<Self, C2paError> {
+    pub fn new(key: Arc<dyn PrivateKey>, chain: &Chain) -> Result<Self, C2paError> {
         let der = chain.to_der()?;
-        if checker::certificate_key(&der[0]).ok() != Some(key.verifying_key().to_bytes()) {
+        if checker::certificate_key(&der[0]).ok() != Some(key.public()) {
             return Err(C2paError::Key);
         }
         Ok(Signer { key, chain: der, anchors: chain.root_pem.clone() })
@@ -100,11 +101,16 @@ impl Signer {
 
 impl c2pa::Signer for Signer {
     fn sign(&self, data: &[u8]) -> c2pa::Result<Vec<u8>> {
-        Ok(self.key.sign(data).to_bytes().to_vec())
+        self.key.sign(data).map_err(|error| c2pa::Error::OtherError(error.to_string().into()))
     }
 
     fn alg(&self) -> SigningAlg {
-        SigningAlg::Ed25519
+        match self.key.public().algorithm() {
+            Algorithm::Ed25519 => SigningAlg::Ed25519,
+            Algorithm::P256 => SigningAlg::Es256,
+            Algorithm::P384 => SigningAlg::Es384,
+            Algorithm::P521 => SigningAlg::Es512,
+        }
     }
 
     fn certs(&self) -> c2pa::Result<Vec<Vec<u8>>> {
@@ -114,8 +120,10 @@ impl c2pa::Signer for Signer {
     /// The exact length of the COSE_Sign1: with a byte more the crate would add padding that no signature covers.
     fn reserve_size(&self) -> usize {
         let chain = Value::Array(self.chain.iter().map(|der| cbor::bytes(&**der)).collect());
-        let protected = cbor::encode(&Value::Map(vec![(cbor::int(1), cbor::int(-8)), (cbor::int(33), chain)]));
-        let sign1 = [cbor::bytes(protected), Value::Map(vec![]), Value::Null, cbor::bytes([0; 64])];
+        let algorithm = self.key.public().algorithm();
+        let protected = Value::Map(vec![(cbor::int(1), cbor::int(algorithm.cose())), (cbor::int(33), chain)]);
+        let signature = vec![0; algorithm.signature_length()];
+        let sign1 = [cbor::bytes(cbor::encode(&protected)), Value::Map(vec![]), Value::Null, cbor::bytes(signature)];
         cbor::encode(&Value::Tag(18, Box::new(Value::Array(sign1.to_vec())))).len()
     }
 }

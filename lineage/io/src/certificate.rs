@@ -3,7 +3,7 @@
 //! The leaf follows the certificate profile of the C2PA specification (2.2, section 14.5). Such a chain is trusted where
 //! its root is named in a policy, and nowhere else.
 
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use countermark_lineage::credential::keys::{Algorithm, PrivateKey, PublicKey, signature_to_der};
 use sha2::{Digest as _, Sha256};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{Any, BitString, GeneralizedTime, OctetString, SetOfVec, UtcTime};
@@ -28,6 +28,9 @@ pub const ROOT_DAYS: i64 = 3652;
 pub const MAX_NAME: usize = 59;
 
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
+const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANISATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
 /// C2PA claim signing, and e-mail protection because older validators know only that.
@@ -48,6 +51,9 @@ pub enum CertificateError {
     /// The root key is not the one of the root certificate.
     #[error("the root key does not belong to the root certificate\nhelp: use the owner.root.key beside this owner.crt")]
     RootKey,
+    /// The key of the issuer does not answer.
+    #[error(transparent)]
+    Key(#[from] countermark_lineage::Error),
     /// A certificate could not be encoded, for example because of a time outside the years 1970 to 9999.
     #[error("certificate: {0}\nhelp: check the clock")]
     Encoding(#[from] der::Error),
@@ -99,13 +105,13 @@ impl Chain {
 ///
 /// # Errors
 /// [`CertificateError::Name`] when the name is empty or too long, [`CertificateError::Encoding`] when the time is absurd.
-pub fn issue(root: &SigningKey, leaf: &VerifyingKey, name: &str, now: i64) -> Result<Chain, CertificateError> {
+pub fn issue(root: &dyn PrivateKey, leaf: &PublicKey, name: &str, now: i64) -> Result<Chain, CertificateError> {
     let length = name.chars().count();
     if !(1..=MAX_NAME).contains(&length) || name.chars().any(char::is_control) {
         return Err(CertificateError::Name(length));
     }
     let authority = distinguished_name(&format!("{name} root"), name)?;
-    let key = root.verifying_key();
+    let key = root.public();
     let extensions = vec![
         BasicConstraints { ca: true, path_len_constraint: Some(0) }.to_extension(&authority, &[])?,
         KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign).to_extension(&authority, &[])?,
@@ -122,11 +128,10 @@ pub fn issue(root: &SigningKey, leaf: &VerifyingKey, name: &str, now: i64) -> Re
 ///
 /// # Errors
 /// [`CertificateError::RootKey`] when `root` is not the key of that root.
-pub fn renew(chain: &Chain, root: &SigningKey, leaf: &VerifyingKey, now: i64) -> Result<Chain, CertificateError> {
+pub fn renew(chain: &Chain, root: &dyn PrivateKey, leaf: &PublicKey, now: i64) -> Result<Chain, CertificateError> {
     let [old_leaf, old_root] = chain.to_der()?;
     let (old_leaf, old_root) = (Certificate::from_der(&old_leaf)?, Certificate::from_der(&old_root)?);
-    let key = &old_root.tbs_certificate.subject_public_key_info;
-    if key.subject_public_key.as_bytes() != Some(root.verifying_key().as_bytes()) {
+    if old_root.tbs_certificate.subject_public_key_info.to_der()? != root.public().to_spki() {
         return Err(CertificateError::RootKey);
     }
     let (authority, subject) = (&old_root.tbs_certificate.subject, &old_leaf.tbs_certificate.subject);
@@ -134,14 +139,14 @@ pub fn renew(chain: &Chain, root: &SigningKey, leaf: &VerifyingKey, now: i64) ->
 }
 
 fn issue_leaf(
-    root: &SigningKey,
+    root: &dyn PrivateKey,
     authority: &Name,
     subject: &Name,
-    leaf: &VerifyingKey,
+    leaf: &PublicKey,
     now: i64,
 ) -> Result<String, CertificateError> {
     let authority_key = AuthorityKeyIdentifier {
-        key_identifier: Some(key_identifier(&root.verifying_key())?),
+        key_identifier: Some(key_identifier(&root.public())?),
         ..AuthorityKeyIdentifier::default()
     };
     let extensions = vec![
@@ -154,18 +159,25 @@ fn issue_leaf(
     Ok(sign(root, authority, subject, leaf, (now, LEAF_DAYS), extensions)?.to_pem(LineEnding::LF)?)
 }
 
-/// One certificate: RFC 5280 with the algorithms of RFC 8410.
+/// One certificate: RFC 5280 with the algorithms of RFC 8410 and RFC 5758.
 fn sign(
-    root: &SigningKey,
+    root: &dyn PrivateKey,
     issuer: &Name,
     subject: &Name,
-    key: &VerifyingKey,
+    key: &PublicKey,
     (start, days): (i64, i64),
     extensions: Vec<Extension>,
 ) -> Result<Certificate, CertificateError> {
-    let algorithm = AlgorithmIdentifierOwned { oid: ED25519, parameters: None };
+    let issuer_key = root.public();
+    let oid = match issuer_key.algorithm() {
+        Algorithm::Ed25519 => ED25519,
+        Algorithm::P256 => ECDSA_WITH_SHA256,
+        Algorithm::P384 => ECDSA_WITH_SHA384,
+        Algorithm::P521 => ECDSA_WITH_SHA512,
+    };
+    let algorithm = AlgorithmIdentifierOwned { oid, parameters: None };
     // Unique for each issuer, key and second, and needs no random number. The first bit is cleared: serials are positive.
-    let mut serial = Sha256::new_with_prefix(root.verifying_key().as_bytes());
+    let mut serial = Sha256::new_with_prefix(issuer_key.as_bytes());
     serial.update(key.as_bytes());
     serial.update(start.to_be_bytes());
     let mut serial = serial.finalize();
@@ -178,15 +190,13 @@ fn sign(
         issuer: issuer.clone(),
         validity: Validity { not_before: time(start)?, not_after: time(start.saturating_add(days * 86_400))? },
         subject: subject.clone(),
-        subject_public_key_info: SubjectPublicKeyInfoOwned {
-            algorithm: algorithm.clone(),
-            subject_public_key: BitString::from_bytes(key.as_bytes())?,
-        },
+        subject_public_key_info: SubjectPublicKeyInfoOwned::from_der(&key.to_spki())?,
         issuer_unique_id: None,
         subject_unique_id: None,
         extensions: Some(extensions),
     };
-    let signature = BitString::from_bytes(&root.sign(&tbs_certificate.to_der()?).to_bytes())?;
+    let signature = root.sign(&tbs_certificate.to_der()?)?;
+    let signature = BitString::from_bytes(&signature_to_der(issuer_key.algorithm(), &signature))?;
     Ok(Certificate { tbs_certificate, signature_algorithm: algorithm, signature })
 }
 
@@ -199,8 +209,9 @@ fn distinguished_name(common: &str, organisation: &str) -> der::Result<Name> {
 }
 
 /// RFC 7093, section 2, method 1: the first 160 bits of the SHA-256 of the key.
-fn key_identifier(key: &VerifyingKey) -> der::Result<OctetString> {
-    OctetString::new(&Sha256::digest(key.as_bytes())[..20])
+fn key_identifier(key: &PublicKey) -> der::Result<OctetString> {
+    let info = SubjectPublicKeyInfoOwned::from_der(&key.to_spki())?;
+    OctetString::new(&Sha256::digest(info.subject_public_key.raw_bytes())[..20])
 }
 
 /// UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280, 4.1.2.5).
@@ -216,6 +227,8 @@ fn time(unix: i64) -> der::Result<Time> {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     const NOW: i64 = 1_795_000_000;
@@ -223,23 +236,23 @@ mod tests {
     #[test]
     fn a_chain_survives_its_file_and_a_renewal() {
         let (root, leaf) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
-        let chain = issue(&root, &leaf.verifying_key(), "Ada Löwe", NOW).unwrap();
+        let chain = issue(&root, &leaf.public(), "Ada Löwe", NOW).unwrap();
         assert_eq!(Chain::from_pem(&chain.to_pem()).unwrap(), chain);
-        assert_eq!(issue(&root, &leaf.verifying_key(), "Ada Löwe", NOW).unwrap(), chain, "no hidden randomness");
+        assert_eq!(issue(&root, &leaf.public(), "Ada Löwe", NOW).unwrap(), chain, "no hidden randomness");
 
-        let renewed = renew(&chain, &root, &leaf.verifying_key(), NOW + 300 * 86_400).unwrap();
+        let renewed = renew(&chain, &root, &leaf.public(), NOW + 300 * 86_400).unwrap();
         assert_eq!(renewed.root_pem, chain.root_pem);
         assert_ne!(renewed.leaf_pem, chain.leaf_pem);
-        assert!(matches!(renew(&chain, &leaf, &leaf.verifying_key(), NOW), Err(CertificateError::RootKey)));
+        assert!(matches!(renew(&chain, &leaf, &leaf.public(), NOW), Err(CertificateError::RootKey)));
     }
 
     #[test]
     fn names_and_files_that_do_not_fit_are_refused() {
         let key = SigningKey::from_bytes(&[1; 32]);
         for name in ["", &"x".repeat(60), "two\nlines"] {
-            assert!(matches!(issue(&key, &key.verifying_key(), name, NOW), Err(CertificateError::Name(_))));
+            assert!(matches!(issue(&key, &key.public(), name, NOW), Err(CertificateError::Name(_))));
         }
-        assert!(issue(&key, &key.verifying_key(), "x", -1).is_err());
+        assert!(issue(&key, &key.public(), "x", -1).is_err());
         for text in ["", " ", "-----END CERTIFICATE-----", "-----END CERTIFICATE----------END CERTIFICATE-----", "x"] {
             assert!(matches!(Chain::from_pem(text), Err(CertificateError::Chain(_))), "{text}");
         }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use countermark_lineage::credential::keys::PrivateKey;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
@@ -57,11 +59,19 @@ fn cannot_encode(error: &dyn std::fmt::Display) -> Error {
     Error::refused(Path::new("new key"), error.to_string(), "try again")
 }
 
+/// Finds the key that signs.
+///
+/// # Errors
+/// [`Error::Refused`] when others can read the file, or it holds something else.
+pub fn load(path: &Path) -> Result<Arc<dyn PrivateKey>, Error> {
+    Ok(Arc::new(load_ed25519(path)?))
+}
+
 /// Reads an Ed25519 private key in PKCS#8 PEM.
 ///
 /// # Errors
 /// [`Error::Refused`] when others can read the file, or it holds something else.
-pub fn load(path: &Path) -> Result<SigningKey, Error> {
+pub fn load_ed25519(path: &Path) -> Result<SigningKey, Error> {
     let text = read_secret(path)?;
     SigningKey::from_pkcs8_pem(&text).map_err(|error| {
         let problem = if text.contains("ENCRYPTED") {

@@ -56,7 +56,7 @@ impl Log {
         let signer = log.key.verifying_key().into();
         let entry =
             Entry { entry_type: EntryType::Genesis, object: genesis, root: genesis, statement: genesis, signer };
-        log.append(&[entry.sign(&log.key)])?;
+        log.append(&[entry.sign(&log.key)?])?;
         Ok(log)
     }
 
@@ -67,7 +67,7 @@ impl Log {
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let state = folder.join(".state");
         let origin = files::read_text(&state.join("origin"), 4096)?;
-        let key = keys::load(&state.join("log.key"))?;
+        let key = keys::load_ed25519(&state.join("log.key"))?;
         let verifier = VerifierKey::new(&origin, key.verifying_key().into())?;
         let log = Log { folder: folder.to_owned(), key, verifier };
         log.head()?;

@@ -1,25 +1,22 @@
 //! Log entries: one tagged COSE_Sign1 (RFC 9052) in the shape of a SCITT signed statement with a hash payload.
 //!
 //! ```text
-//! 18([ << {1: -8, 4: public key, 15: {1: issuer, 2: subject}, 258: -16, 259: content type,
+//! 18([ << {1: algorithm, 4: public key, 15: {1: issuer, 2: subject}, 258: -16, 259: content type,
 //!          -70001: root, -70002: type, -70003: statement} >>, {}, SHA-256 of the object, signature ])
 //! ```
 //!
 //! Deterministic CBOR (RFC 8949, section 4.2.1), so one entry has one encoding. Issuer and subject are derived from the
 //! key and the root: a public log holds no names.
 
-use ed25519_dalek::{Signer as _, SigningKey};
-
 use crate::Error;
 use crate::cbor::{self, Rules, Value};
-use crate::credential::keys::PublicKey;
+use crate::credential::keys::{Algorithm, PrivateKey, PublicKey};
 use crate::digest::Hash;
 
 /// Entry bundles have a two-byte length.
 pub const MAX_ENTRY: usize = u16::MAX as usize;
 
 const COSE_SIGN1: u64 = 18;
-const EDDSA: i64 = -8;
 const SHA_256: i64 = -16;
 mod label {
     pub const ALGORITHM: i64 = 1;
@@ -81,10 +78,13 @@ pub struct Entry {
 
 impl Entry {
     /// The bytes of the leaf.
-    pub fn sign(&self, key: &SigningKey) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When the key does not answer.
+    pub fn sign(&self, key: &dyn PrivateKey) -> Result<Vec<u8>, Error> {
         let protected = self.protected();
-        let signature = key.sign(&to_be_signed(&protected, &self.object)).to_bytes();
-        cbor::encode(&Value::Tag(
+        let signature = key.sign(&to_be_signed(&protected, &self.object))?;
+        Ok(cbor::encode(&Value::Tag(
             COSE_SIGN1,
             Box::new(Value::Array(vec![
                 cbor::bytes(protected),
@@ -92,7 +92,7 @@ impl Entry {
                 cbor::bytes(self.object.0),
                 cbor::bytes(signature),
             ])),
-        ))
+        )))
     }
 
     fn protected(&self) -> Vec<u8> {
@@ -101,8 +101,8 @@ impl Entry {
             (cbor::int(2), cbor::text(format!("blake3:{}", self.root))),
         ]);
         cbor::encode(&Value::Map(vec![
-            (cbor::int(label::ALGORITHM), cbor::int(EDDSA)),
-            (cbor::int(label::KEY_ID), cbor::bytes(*self.signer.as_bytes())),
+            (cbor::int(label::ALGORITHM), cbor::int(self.signer.algorithm().cose())),
+            (cbor::int(label::KEY_ID), cbor::bytes(self.signer.as_bytes())),
             (cbor::int(label::CWT_CLAIMS), claims),
             (cbor::int(label::PAYLOAD_HASH), cbor::int(SHA_256)),
             (cbor::int(label::CONTENT_TYPE), cbor::text(self.entry_type.content_type())),
@@ -141,7 +141,10 @@ impl Entry {
             Err(error) => return refuse(&format!("protected header: {error}")),
         };
         let hash = |key| header.get(key).and_then(Value::as_bytes).and_then(|bytes| bytes.try_into().ok()).map(Hash);
-        let key = header.get(label::KEY_ID).and_then(Value::as_bytes).and_then(PublicKey::from_bytes);
+        let algorithm = header.get(label::ALGORITHM).and_then(Value::as_int);
+        let algorithm = Algorithm::ALL.into_iter().find(|known| Some(known.cose()) == algorithm);
+        let key = header.get(label::KEY_ID).and_then(Value::as_bytes);
+        let key = algorithm.zip(key).and_then(|(algorithm, key)| PublicKey::from_bytes(algorithm, key));
         let entry_type = header.get(label::TYPE).and_then(Value::as_text);
         let entry_type = EntryType::ALL.into_iter().find(|known| Some(known.as_str()) == entry_type);
         let (Some(signer), Some(entry_type), Some(root), Some(statement), Ok(object)) =
@@ -173,6 +176,8 @@ fn to_be_signed(protected: &[u8], payload: &Hash) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     #[test]
@@ -185,7 +190,7 @@ mod tests {
             statement: Hash::sha256(b"statement"),
             signer: key.verifying_key().into(),
         };
-        let bytes = entry.sign(&key);
+        let bytes = entry.sign(&key).unwrap();
         assert_eq!(bytes[..2], [0xd2, 0x84]);
         assert_eq!(Entry::verify(&bytes).unwrap(), entry);
         for at in 0..bytes.len() {

@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use crate::Error;
-use crate::credential::keys::PublicKey;
+use crate::credential::keys::{Algorithm, PublicKey};
 use crate::digest::Hash;
 
 /// Signature type of an Ed25519 note signature.
@@ -59,7 +59,7 @@ impl VerifierKey {
         };
         let Ok(bytes) = STANDARD.decode(encoded) else { return refuse("the key is not canonical Base64") };
         let key = match bytes.split_first() {
-            Some((&ED25519, key)) => PublicKey::from_bytes(key),
+            Some((&ED25519, key)) => PublicKey::from_bytes(Algorithm::Ed25519, key),
             _ => return refuse("is not an Ed25519 note key"),
         };
         let Some(key) = key else { return refuse("is not an Ed25519 public key") };
@@ -85,7 +85,7 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key: Vec<u8> = [&[ED25519], self.key.as_bytes().as_slice()].concat();
+        let key: Vec<u8> = [&[ED25519], self.key.as_bytes()].concat();
         write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
     }
 }

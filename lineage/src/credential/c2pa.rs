@@ -2,7 +2,7 @@
 //!
 //! Those leave holes: bytes after a store, unsigned padding, manifests that nothing refers to, an excluded range in a
 //! sidecar, a parent that did not match when it was signed. Here a store has one encoding, every box in it is signed for,
-//! and its assertions must say what the bundle says. Sidecars with Ed25519 only; whatever else is well-formed C2PA comes
+//! and its assertions must say what the bundle says. Sidecars with Ed25519 and ECDSA only; whatever else is well-formed C2PA comes
 //! out as [`State::Unknown`], never as verified.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,7 +88,7 @@ pub struct Summary {
     pub generator: Option<String>,
     /// Common name and organisation of the signer.
     pub signer: String,
-    /// Ed25519 key of the signer.
+    /// Key of the signer.
     pub key: PublicKey,
     /// First and last second in which the certificate is valid, in Unix time.
     pub valid: (i64, i64),
@@ -157,7 +157,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let help = match refusal.state {
             State::Invalid => "fetch the manifest again from where it was published",
-            _ => "this version reads C2PA sidecars with Ed25519 signatures and SHA-256",
+            _ => "this version reads C2PA sidecars with Ed25519 and ECDSA signatures and SHA-256",
         };
         Error::input("manifest", refusal.problem, help)
     }
@@ -177,21 +177,21 @@ pub fn inspect(store: &[u8], anchors: &[Vec<u8>], now: i64) -> Vec<Check> {
     rows(store, None, anchors, now)
 }
 
-/// The Ed25519 key that signed the active manifest, by its certificate. The signature is not verified.
+/// The key that signed the active manifest, by its certificate. The signature is not verified.
 ///
 /// # Errors
 /// [`Error::Input`] when these bytes are no store, or the key is of another type.
-pub fn signer_key(store: &[u8]) -> Result<[u8; 32], Error> {
+pub fn signer_key(store: &[u8]) -> Result<PublicKey, Error> {
     let sign1 = Store::parse(store)?.active.signature(Unsigned::Ignored)?;
     certificate_key(&sign1.chain[0])
 }
 
-/// The Ed25519 key of a certificate in DER.
+/// The key of a certificate in DER.
 ///
 /// # Errors
 /// [`Error::Input`] when it cannot be parsed, or the key is of another type.
-pub fn certificate_key(der: &[u8]) -> Result<[u8; 32], Error> {
-    Ok(*x509::key(&x509::parse(der)?)?.as_bytes())
+pub fn certificate_key(der: &[u8]) -> Result<PublicKey, Error> {
+    Ok(x509::key(&x509::parse(der)?)?)
 }
 
 /// What a store says, for people. Nothing is verified except that it is well-formed.

@@ -1,17 +1,17 @@
 //! The signature of a claim: a tagged COSE_Sign1 (RFC 9052) with a detached payload and its certificates (RFC 9360).
 
 use super::c2pa::Refusal;
-use super::keys::PublicKey;
+use super::keys::{Algorithm, PublicKey};
 use super::x509;
 use crate::cbor::{self, Rules, Value};
 
 const ALGORITHM: i64 = 1;
 const X5CHAIN: i64 = 33;
-const EDDSA: i64 = -8;
 
 /// A parsed signature. Nothing is verified yet.
 pub(super) struct Sign1 {
     protected: Vec<u8>,
+    algorithm: Algorithm,
     signature: Vec<u8>,
     /// DER, the leaf first. Not empty.
     pub chain: Vec<Vec<u8>>,
@@ -61,11 +61,13 @@ pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> 
     if !protected_header.as_map().is_some_and(|pairs| pairs.iter().all(known)) {
         return Err(Refusal::unsupported("COSE signature: a protected header other than alg and x5chain".into()));
     }
-    match protected_header.get(ALGORITHM).and_then(Value::as_int) {
-        Some(EDDSA) => {}
-        Some(other) => return Err(Refusal::unsupported(format!("COSE algorithm {other}; only EdDSA (-8) is checked"))),
-        None => return Err(refuse("no algorithm")),
-    }
+    let Some(algorithm) = protected_header.get(ALGORITHM).and_then(Value::as_int) else {
+        return Err(refuse("no algorithm"));
+    };
+    let Some(algorithm) = Algorithm::ALL.into_iter().find(|known| known.cose() == algorithm) else {
+        let problem = format!("COSE algorithm {algorithm}; only EdDSA (-8), ES256, ES384 and ES512 are checked");
+        return Err(Refusal::unsupported(problem));
+    };
     // RFC 9360: one certificate is a byte string, several are an array.
     let chain = match protected_header.get(X5CHAIN) {
         Some(Value::Bytes(leaf)) => vec![leaf.clone()],
@@ -75,13 +77,17 @@ pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> 
             .collect::<Result<_, _>>()?,
         _ => return Err(refuse("no certificates")),
     };
-    Ok(Sign1 { protected, signature, chain })
+    Ok(Sign1 { protected, algorithm, signature, chain })
 }
 
 impl Sign1 {
     /// The key of the leaf, once its signature over `payload` has been verified.
     pub fn verify(&self, payload: &[u8]) -> Result<PublicKey, Refusal> {
         let key = x509::key(&x509::parse(&self.chain[0])?)?;
+        if key.algorithm() != self.algorithm {
+            let problem = format!("the algorithm is not that of the certificate's {} key", key.algorithm());
+            return Err(Refusal::invalid(problem));
+        }
         let covered = Value::Array(vec![
             cbor::text("Signature1"),
             cbor::bytes(&*self.protected),

@@ -1,12 +1,11 @@
-//! DSSE envelopes (github.com/secure-systems-lab/dsse, protocol 1.0) around in-toto statements, with one Ed25519 key.
+//! DSSE envelopes (github.com/secure-systems-lab/dsse, protocol 1.0) around in-toto statements, with one key.
 //!
 //! [`Envelope`] is what a file holds and says nothing yet. Only [`Envelope::verify`] gives a [`Verified`] payload.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde::{Deserialize, Serialize};
 
-use super::keys::PublicKey;
+use super::keys::{PrivateKey, PublicKey, signature_to_der};
 use crate::Error;
 use crate::digest::Hash;
 use crate::limit::at_most;
@@ -33,7 +32,7 @@ pub struct Envelope {
 pub struct EnvelopeSignature {
     /// Text form of the public key.
     pub keyid: String,
-    /// Standard Base64 of the 64-byte signature over the PAE.
+    /// Standard Base64 of the signature over the PAE: 64 bytes of Ed25519, or an ECDSA signature in DER.
     pub sig: String,
 }
 
@@ -48,16 +47,19 @@ pub struct Verified {
 
 impl Envelope {
     /// Signs `payload`.
-    pub fn sign(payload: &[u8], key: &SigningKey) -> Self {
-        let signature = key.sign(&pae(PAYLOAD_TYPE, payload));
-        Envelope {
+    ///
+    /// # Errors
+    /// When the key does not answer.
+    pub fn sign(payload: &[u8], key: &dyn PrivateKey) -> Result<Self, Error> {
+        let (public, signature) = (key.public(), key.sign(&pae(PAYLOAD_TYPE, payload))?);
+        Ok(Envelope {
             payload: STANDARD.encode(payload),
             payload_type: PAYLOAD_TYPE.to_owned(),
             signatures: vec![EnvelopeSignature {
-                keyid: PublicKey::from(key.verifying_key()).to_string(),
-                sig: STANDARD.encode(signature.to_bytes()),
+                keyid: public.to_string(),
+                sig: STANDARD.encode(signature_to_der(public.algorithm(), &signature)),
             }],
-        }
+        })
     }
 
     /// SHA-256 of the payload: the id of the statement. Says nothing about the signature.
@@ -88,13 +90,13 @@ impl Envelope {
             return refuse("statement signatures", "expected exactly one");
         };
         let Some(key) = PublicKey::parse(&signature.keyid) else {
-            return refuse("statement keyid", "is not an Ed25519 public key in its text form");
+            return refuse("statement keyid", "is not a public key in its text form");
         };
         let payload = self.payload_bytes()?;
         let Ok(bytes) = STANDARD.decode(&signature.sig) else {
             return refuse("statement signature", "is not canonical Base64");
         };
-        if !key.verifies(&pae(&self.payload_type, &payload), &bytes) {
+        if !key.verifies_der(&pae(&self.payload_type, &payload), &bytes) {
             return refuse("statement signature", "does not fit the payload and the key");
         }
         Ok(Verified { payload, key })
@@ -110,6 +112,8 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::SigningKey;
+
     use super::*;
 
     #[test]
@@ -124,9 +128,9 @@ mod tests {
 
     #[test]
     fn a_signature_covers_type_payload_and_key() {
-        let good = Envelope::sign(b"{}", &SigningKey::from_bytes(&[7; 32]));
+        let good = Envelope::sign(b"{}", &SigningKey::from_bytes(&[7; 32])).unwrap();
         assert_eq!(good.verify().unwrap().payload, b"{}");
-        let other = Envelope::sign(b"{}", &SigningKey::from_bytes(&[8; 32]));
+        let other = Envelope::sign(b"{}", &SigningKey::from_bytes(&[8; 32])).unwrap();
         let mut bad = good.clone();
         bad.payload = STANDARD.encode(b"[]");
         assert!(bad.verify().is_err());

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::statement::Statement;
 use super::{Kind, Relation};
 use crate::Error;
 use crate::bundle::Bundle;
+use crate::credential::keys::PublicKey;
 use crate::digest::Hash;
 
 /// One artifact, as its statement describes it, or as a child names it while its statement is missing.
@@ -23,22 +24,15 @@ pub struct Node {
     pub root: Hash,
     /// True when its weights carry a mark of their own.
     pub marked: bool,
-    /// The 32 bytes of the Ed25519 key that signed. Bytes only: to read the point costs more than a query.
-    #[serde(serialize_with = "key_text", skip_serializing_if = "Option::is_none")]
-    pub signer: Option<Hash>,
+    /// The key that signed, as it was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<PublicKey>,
     /// The tensors root, when the artifact holds a readable model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Hash>,
     /// When the signer says that it was made, in Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<i64>,
-}
-
-fn key_text<S: Serializer>(key: &Option<Hash>, serializer: S) -> Result<S::Ok, S::Error> {
-    match key {
-        Some(key) => serializer.collect_str(&format_args!("ed25519:{key}")),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl Node {
@@ -50,7 +44,7 @@ impl Node {
             kind: Some(statement.predicate.kind),
             root: statement.root(),
             marked: statement.marks().next().is_some(),
-            signer: Some(Hash(*statement.predicate.signer.as_bytes())),
+            signer: Some(statement.predicate.signer),
             tensors: statement.predicate.tensors.as_ref().map(|tensors| tensors.root),
             created: statement.created(),
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::node::Node;
 use super::store::{Find, Key, Page, Store};
 use crate::Error;
+use crate::credential::keys::{Algorithm, PublicKey};
 use crate::digest::Hash;
 use crate::verdict::printable;
 
@@ -54,7 +55,7 @@ pub const SHORTEST_PREFIX: usize = 6;
 /// Most nodes that one word may mean.
 pub const MOST: u32 = 100_000;
 
-/// Finds what `text` means: `ed25519:` and a key; 64 hexadecimal digits of a statement's id, a root or a tensors root, or
+/// Finds what `text` means: a key such as `ed25519:` and its digits; 64 hexadecimal digits of a statement's id, a root or a tensors root, or
 /// the first digits of an id or root when only one has them; else a name. `statement:`, `root:`, `tensors:`, `signer:` and
 /// `name:` before it leave no doubt.
 ///
@@ -65,9 +66,9 @@ pub fn select(store: &mut dyn Store, text: &str) -> Result<Selection, Error> {
         return all(store, By::Name, Find::Name(name.to_owned()));
     }
     let signer = text.strip_prefix("signer:").unwrap_or(text);
-    if let Some(digits) = signer.strip_prefix("ed25519:") {
-        let key =
-            Hash::parse(digits).ok_or_else(|| bad(text, "a key is ed25519: and 64 lower-case hexadecimal digits"))?;
+    if Algorithm::ALL.iter().any(|word| signer.strip_prefix(word.as_str()).is_some_and(|rest| rest.starts_with(':'))) {
+        let help = "a key is ed25519:, p256:, p384: or p521: and all its lower-case hexadecimal digits";
+        let key = PublicKey::parse(signer).ok_or_else(|| bad(text, help))?;
         return all(store, By::Signer, Find::Signer(key));
     }
     for by in [By::Statement, By::Root, By::Tensors, By::Signer] {
@@ -79,7 +80,10 @@ pub fn select(store: &mut dyn Store, text: &str) -> Result<Selection, Error> {
             By::Root => one_of(store, text, (first, last), false, true),
             _ if first != last => Err(bad(text, help)),
             By::Tensors => all(store, by, Find::Tensors(first)),
-            _ => all(store, by, Find::Signer(first)),
+            _ => {
+                let key = PublicKey::from_bytes(Algorithm::Ed25519, &first.0).ok_or_else(|| bad(text, "not a key"))?;
+                all(store, by, Find::Signer(key))
+            }
         };
     }
     if let Some((first, last)) = range(text) {

@@ -243,7 +243,7 @@ impl Statement {
 
     /// When the signer says that this was made, in Unix seconds.
     pub fn created(&self) -> Option<i64> {
-        OffsetDateTime::parse(&self.predicate.created, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+        unix(&self.predicate.created)
     }
 
     /// Records of the marks that the statement names.
@@ -267,6 +267,11 @@ pub fn check_name(name: &str) -> Result<(), Error> {
 /// Names reach terminals, pictures and pages, so they are short and hold nothing that steers those.
 fn is_name(name: &str) -> bool {
     (1..=255).contains(&name.len()) && !name.contains(|c: char| c.is_control() || is_reordering(c))
+}
+
+/// Unix seconds of an RFC 3339 text.
+pub fn unix(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
 }
 
 /// RFC 3339 text of Unix seconds, UTC.

@@ -17,6 +17,7 @@ use super::statement::Statement;
 use crate::Error;
 use crate::bundle::Bundle;
 use crate::credential::dsse::{Envelope, EnvelopeSignature, PAYLOAD_TYPE};
+use crate::credential::keys::PublicKey;
 use crate::digest::Hash;
 
 /// A statement whose signature, id and contents were checked.
@@ -25,7 +26,7 @@ pub struct VerifiedStatement {
     id: Hash,
     statement: Statement,
     payload: Vec<u8>,
-    signature: [u8; 64],
+    signature: Vec<u8>,
 }
 
 impl VerifiedStatement {
@@ -43,9 +44,9 @@ impl VerifiedStatement {
             let problem = "names another signer than the key that signed it";
             return Err(Error::input(format!("statement {}", id.short()), problem, help));
         }
-        // `Envelope::verify` found exactly one signature and took it for 64 bytes of Base64.
-        let signature = envelope.signatures.first().and_then(|one| STANDARD.decode(&one.sig).ok()?.try_into().ok());
-        let signature = signature.ok_or_else(|| Error::input("statement signature", "is not 64 bytes", help))?;
+        // `Envelope::verify` found exactly one signature and decoded it.
+        let signature = envelope.signatures.first().and_then(|one| STANDARD.decode(&one.sig).ok());
+        let signature = signature.ok_or_else(|| Error::input("statement signature", "is not Base64", help))?;
         Ok(VerifiedStatement { id, statement, payload: verified.payload, signature })
     }
 
@@ -53,8 +54,9 @@ impl VerifiedStatement {
     ///
     /// # Errors
     /// As [`VerifiedStatement::verify`].
-    pub fn from_parts(payload: &[u8], signer: &Hash, signature: &[u8]) -> Result<Self, Error> {
-        VerifiedStatement::verify(&envelope(payload, signer, signature))
+    pub fn from_parts(payload: &[u8], signature: &[u8]) -> Result<Self, Error> {
+        let signer = Statement::parse(payload)?.predicate.signer;
+        VerifiedStatement::verify(&envelope(payload, &signer, signature))
     }
 
     /// SHA-256 of the payload.
@@ -72,22 +74,22 @@ impl VerifiedStatement {
         &self.payload
     }
 
-    /// The Ed25519 signature over the payload's PAE.
-    pub fn signature(&self) -> &[u8; 64] {
+    /// The signature over the payload's PAE, as the envelope holds it.
+    pub fn signature(&self) -> &[u8] {
         &self.signature
     }
 
     /// The envelope, byte for byte as every writer writes it.
     pub fn envelope(&self) -> Envelope {
-        envelope(&self.payload, &Hash(*self.statement.predicate.signer.as_bytes()), &self.signature)
+        envelope(&self.payload, &self.statement.predicate.signer, &self.signature)
     }
 }
 
-fn envelope(payload: &[u8], signer: &Hash, signature: &[u8]) -> Envelope {
+fn envelope(payload: &[u8], signer: &PublicKey, signature: &[u8]) -> Envelope {
     Envelope {
         payload: STANDARD.encode(payload),
         payload_type: PAYLOAD_TYPE.to_owned(),
-        signatures: vec![EnvelopeSignature { keyid: format!("ed25519:{signer}"), sig: STANDARD.encode(signature) }],
+        signatures: vec![EnvelopeSignature { keyid: signer.to_string(), sig: STANDARD.encode(signature) }],
     }
 }
 
@@ -308,7 +310,7 @@ pub enum Find {
     /// A tensors root.
     Tensors(Hash),
     /// A signer's key.
-    Signer(Hash),
+    Signer(PublicKey),
     /// Exactly this name.
     Name(String),
     /// Names that begin so.

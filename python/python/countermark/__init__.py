@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from countermark import _core, badge, watermark
@@ -167,6 +168,7 @@ def verify(
     policy: str | os.PathLike[str] | None = None,
     require_anchor: bool = False,
     name: str | None = None,
+    at: datetime | None = None,
     on_failure: Literal["raise", "return"] = "raise",
 ) -> Verification:
     """Hashes an artifact again and checks everything that its bundle holds, offline.
@@ -177,6 +179,7 @@ def verify(
         policy: Whom to believe, and for what. Without it nobody is known, and the state is ``unknown-signer`` at best.
         require_anchor: Ask for an anchor on a chain, whatever the policy says.
         name: Ask for the release of this name, whatever the path is called.
+        at: Judge as of this time, which must have a time zone, and not as of now. The verdict says so.
         on_failure: ``"return"`` to look at the verdict instead of having it raised.
 
     Raises:
@@ -186,7 +189,10 @@ def verify(
     """
     if on_failure not in ("raise", "return"):
         raise InputError(f"on_failure is {on_failure!r}: give 'raise' or 'return'")
-    verification = Verification.from_json(_core.verify(path, bundle, policy, require_anchor, name))
+    if at is not None and at.tzinfo is None:
+        raise InputError("at has no time zone: give datetime(..., tzinfo=timezone.utc)")
+    seconds = None if at is None else int(at.timestamp())
+    verification = Verification.from_json(_core.verify(path, bundle, policy, require_anchor, name, seconds))
     if on_failure == "raise" and verification.state not in PASSING:
         raise VerificationError(verification)
     return verification

@@ -11,6 +11,7 @@ mod postgres;
 mod sqlite;
 
 use countermark_lineage::Error;
+use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::store::{Find, Step, Store};
 use countermark_lineage::graph::{Kind, Node, Relation};
@@ -163,15 +164,16 @@ fn find(find: &Find) -> &'static str {
 /// `$4` and `$5` of [`find`]: bytes or text.
 enum Sought {
     Nothing,
-    Bytes(Vec<Hash>),
+    Bytes(Vec<Vec<u8>>),
     Text(Vec<String>),
 }
 
 fn sought(find: &Find) -> Sought {
     match find {
         Find::All => Sought::Nothing,
-        Find::Ids(first, last) | Find::Roots(first, last) => Sought::Bytes(vec![*first, *last]),
-        Find::Tensors(hash) | Find::Signer(hash) => Sought::Bytes(vec![*hash]),
+        Find::Ids(first, last) | Find::Roots(first, last) => Sought::Bytes(vec![first.0.to_vec(), last.0.to_vec()]),
+        Find::Tensors(hash) => Sought::Bytes(vec![hash.0.to_vec()]),
+        Find::Signer(key) => Sought::Bytes(vec![key.as_bytes().to_vec()]),
         Find::Name(name) => Sought::Text(vec![name.clone()]),
         Find::NamePrefix(prefix) => {
             // No character comes after this one, and a name of 255 bytes has no room for 64 of it.
@@ -207,7 +209,10 @@ impl Columns<'_> {
             kind,
             root: hash(self.root)?,
             marked: self.marked != 0,
-            signer: optional(self.signer)?,
+            signer: match self.signer {
+                None => None,
+                Some(bytes) => Some(PublicKey::from_stored(bytes)?),
+            },
             tensors: optional(self.tensors)?,
             created: self.created,
         };

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use countermark_lineage::Error;
+use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::node::Node;
 use countermark_lineage::graph::store::{
@@ -170,7 +171,7 @@ impl Postgres {
             let kinds: Vec<Option<i64>> = nodes.iter().map(|node| node.kind.map(super::kind_number)).collect();
             let marked: Vec<i64> = nodes.iter().map(|node| i64::from(node.marked)).collect();
             let signers: Vec<Option<&[u8]>> =
-                nodes.iter().map(|node| node.signer.as_ref().map(|key| &key.0[..])).collect();
+                nodes.iter().map(|node| node.signer.as_ref().map(PublicKey::as_bytes)).collect();
             let tensors: Vec<Option<&[u8]>> =
                 nodes.iter().map(|node| node.tensors.as_ref().map(|root| &root.0[..])).collect();
             let created: Vec<Option<i64>> = nodes.iter().map(|node| node.created).collect();
@@ -181,7 +182,7 @@ impl Postgres {
             let ids: Vec<Hash> = chunk.iter().map(|one| one.id()).collect();
             let ids: Vec<&[u8]> = ids.iter().map(|id| &id.0[..]).collect();
             let payloads: Vec<&[u8]> = chunk.iter().map(|one| one.payload()).collect();
-            let signatures: Vec<&[u8]> = chunk.iter().map(|one| &one.signature()[..]).collect();
+            let signatures: Vec<&[u8]> = chunk.iter().map(|one| one.signature()).collect();
             let sql = "INSERT INTO envelope SELECT n.key, u.payload, u.signature FROM \
                        UNNEST($1::bytea[], $2::bytea[], $3::bytea[]) AS u (id, payload, signature) JOIN node n ON n.id = u.id";
             self.query(sql, &[&ids, &payloads, &signatures])?;
@@ -283,7 +284,7 @@ impl Store for Postgres {
         let limit = i64::from(page.limit);
         let sought = super::sought(find);
         let bytes: Vec<&[u8]> = match &sought {
-            Sought::Bytes(hashes) => hashes.iter().map(|hash| &hash.0[..]).collect(),
+            Sought::Bytes(hashes) => hashes.iter().map(Vec::as_slice).collect(),
             _ => vec![],
         };
         let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&name, &id, &limit];

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use countermark_lineage::Error;
+use countermark_lineage::credential::keys::PublicKey;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::node::Node;
 use countermark_lineage::graph::store::{
@@ -165,7 +166,8 @@ impl Sqlite {
         for (sql, nodes) in [(insert, &changes.fresh), (update, &changes.resolved)] {
             for node in nodes {
                 let kind = node.kind.map(super::kind_number);
-                let (signer, tensors) = (node.signer.map(|key| key.0), node.tensors.map(|root| root.0));
+                let (signer, tensors) =
+                    (node.signer.as_ref().map(PublicKey::as_bytes), node.tensors.map(|root| root.0));
                 let row: [&dyn ToSql; 8] =
                     [&node.id.0, &node.name, &node.root.0, &kind, &node.marked, &signer, &tensors, &node.created];
                 self.execute(sql, &row)?;
@@ -173,7 +175,7 @@ impl Sqlite {
         }
         for one in &changes.statements {
             let sql = "INSERT INTO envelope SELECT key, $2, $3 FROM node WHERE id = $1";
-            self.execute(sql, &[&one.id().0, &one.payload(), &&one.signature()[..]])?;
+            self.execute(sql, &[&one.id().0, &one.payload(), &one.signature()])?;
         }
         for edge in &changes.edges {
             let sql = "INSERT INTO edge SELECT c.key, p.key, $3 FROM node c, node p WHERE c.id = $1 AND p.id = $2";
@@ -283,7 +285,7 @@ impl Store for Sqlite {
         let sought = super::sought(find);
         match &sought {
             Sought::Nothing => {}
-            Sought::Bytes(hashes) => parameters.extend(hashes.iter().map(|hash| &hash.0 as &dyn ToSql)),
+            Sought::Bytes(hashes) => parameters.extend(hashes.iter().map(|bytes| bytes as &dyn ToSql)),
             Sought::Text(texts) => parameters.extend(texts.iter().map(|text| text as &dyn ToSql)),
         }
         let mut nodes = Vec::new();

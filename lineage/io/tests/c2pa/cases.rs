@@ -1,5 +1,7 @@
 //! Damage to framing, claim, assertions, binding and our own assertions, against what `expected_base` says.
 
+use std::sync::Arc;
+
 use countermark_io::c2pa::{Signer, create};
 use countermark_io::certificate::issue;
 use countermark_lineage::cbor::{self, Value, bytes, int, text};
@@ -7,6 +9,7 @@ use countermark_lineage::credential::c2pa::{
     ASSERTIONS, BINDING, CERTIFICATE, COLLECTION, COLLECTION_SCHEMA, FRAMING, LINEAGE, LINEAGE_SCHEMA, PARENTS,
     SIGNATURE, STATEMENT, WATERMARK,
 };
+use countermark_lineage::credential::keys::PrivateKey as _;
 use countermark_lineage::verdict::State::{Invalid, Unknown, UnknownSigner};
 use ed25519_dalek::SigningKey;
 use sha2::{Digest as _, Sha256};
@@ -108,7 +111,7 @@ pub fn cases() -> Vec<Case> {
 /// An owner whom nobody here knows.
 pub fn stranger() -> Signer {
     let (root, leaf) = (SigningKey::from_bytes(&[3; 32]), SigningKey::from_bytes(&[4; 32]));
-    Signer::new(leaf.clone(), &issue(&root, &leaf.verifying_key(), "Eve", now() - 60).unwrap()).unwrap()
+    Signer::new(Arc::new(leaf.clone()), &issue(&root, &leaf.public(), "Eve", now() - 60).unwrap()).unwrap()
 }
 
 fn edited(label: &str, key: &str, value: Value) -> Vec<u8> {

@@ -9,12 +9,13 @@ mod forge;
 mod parents;
 
 use std::io::Cursor;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use countermark_io::c2pa::{C2paError, Parent, ParentManifest, Release, Signer, create};
 use countermark_io::certificate::issue;
 use countermark_lineage::credential::c2pa::{self as checker, CERTIFICATE, Expected, ExpectedParent};
+use countermark_lineage::credential::keys::PrivateKey as _;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::{Kind, Relation};
 use countermark_lineage::verdict::{Check, State};
@@ -39,8 +40,8 @@ struct World {
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let (root, leaf) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
-    let chain = issue(&root, &leaf.verifying_key(), "Ada", now() - 60).unwrap();
-    let signer = Signer::new(leaf.clone(), &chain).unwrap();
+    let chain = issue(&root, &leaf.public(), "Ada", now() - 60).unwrap();
+    let signer = Signer::new(Arc::new(leaf.clone()), &chain).unwrap();
     let base = create(release("base.safetensors", BASE, 1), &signer).unwrap();
     let child = sign_child(&base, BASE, &signer).unwrap();
     let folder = Release { listing: Some(LISTING), kind: Kind::Dataset, ..release("folder", LISTING.as_bytes(), 7) };
@@ -128,7 +129,7 @@ fn fresh_stores_verify_here_and_in_the_crate() {
         let rows = check(store, &expected);
         assert_eq!(worst(&rows), State::Verified, "{rows:#?}");
         assert_eq!(crate_state(store, asset, &world.root_pem), Some(c2pa::ValidationState::Trusted));
-        assert_eq!(checker::signer_key(store).unwrap(), world.leaf.verifying_key().to_bytes());
+        assert_eq!(checker::signer_key(store).unwrap(), world.leaf.public());
         assert_eq!(worst(&checker::inspect(store, &[world.chain[1].clone()], now())), State::Verified);
     }
     let summary = checker::read(&world.child).unwrap();
@@ -324,9 +325,9 @@ fn signing_refuses_bad_inputs() {
     flipped[middle] ^= 1;
     assert!(sign_child(&flipped, BASE, &world.signer).is_err());
 
-    let chain = issue(&world.root, &world.leaf.verifying_key(), "Ada", now() - 60).unwrap();
-    assert!(matches!(Signer::new(SigningKey::from_bytes(&[9; 32]), &chain), Err(C2paError::Key)));
-    let expired = issue(&world.root, &world.leaf.verifying_key(), "Ada", now() - 400 * 86_400).unwrap();
-    let signer = Signer::new(world.leaf.clone(), &expired).unwrap();
+    let chain = issue(&world.root, &world.leaf.public(), "Ada", now() - 60).unwrap();
+    assert!(matches!(Signer::new(Arc::new(SigningKey::from_bytes(&[9; 32])), &chain), Err(C2paError::Key)));
+    let expired = issue(&world.root, &world.leaf.public(), "Ada", now() - 400 * 86_400).unwrap();
+    let signer = Signer::new(Arc::new(world.leaf.clone()), &expired).unwrap();
     assert!(create(release("x", BASE, 1), &signer).is_err());
 }

@@ -116,11 +116,12 @@ fn what_is_not_signed_does_not_go_in() {
     // Signed by somebody, but not by the signer whom the statement names.
     let foreign = |made: &mut Made| {
         let payload = STANDARD.decode(&made.envelope.payload).unwrap();
-        made.envelope = countermark_lineage::credential::dsse::Envelope::sign(&payload, &key(7));
+        made.envelope = countermark_lineage::credential::dsse::Envelope::sign(&payload, &key(7)).unwrap();
     };
     // A good signature over something that is no statement.
-    let nonsense =
-        |made: &mut Made| made.envelope = countermark_lineage::credential::dsse::Envelope::sign(b"{}", &key(1));
+    let nonsense = |made: &mut Made| {
+        made.envelope = countermark_lineage::credential::dsse::Envelope::sign(b"{}", &key(1)).unwrap()
+    };
     let changes: [&dyn Fn(&mut Made); 8] =
         [&swap_payload, &swap_signature, &strip, &double, &cut, &other_type, &foreign, &nonsense];
     for place in Place::all("unsigned") {

@@ -65,7 +65,12 @@ pub fn make(draft: Draft<'_>) -> Made {
     let measured = Measured { root, listing, card: None, manifest_asset: Hash::sha256(draft.bytes.as_bytes()) };
     let statement = Statement::new(draft.name, &measured, predicate);
     let payload = statement.to_payload();
-    Made { id: Hash::sha256(&payload), root, name: draft.name.to_owned(), envelope: Envelope::sign(&payload, &key) }
+    Made {
+        id: Hash::sha256(&payload),
+        root,
+        name: draft.name.to_owned(),
+        envelope: Envelope::sign(&payload, &key).unwrap(),
+    }
 }
 
 /// An honest statement of signer 1 about bytes that are its name.

@@ -205,7 +205,7 @@ fn draw_box(index: usize, node: &Node, (x, y): (f64, f64), numbered: bool, svg: 
 fn tooltip(node: &Node) -> String {
     let mut text = format!("{}\n{}\nstatement {}\nroot {}", node.name, what(node), node.id, node.root);
     if let Some(signer) = node.signer {
-        let _ = write!(text, "\nsigner ed25519:{signer}");
+        let _ = write!(text, "\nsigner {signer}");
     }
     if let Some(created) = node.created {
         let _ = write!(text, "\nmade {}", rfc3339(created));
