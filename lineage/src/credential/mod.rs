@@ -8,4 +8,4 @@ mod jumbf;
 pub mod keys;
 mod manifest;
 pub mod policy;
-mod x509;
+pub mod x509;
