@@ -13,12 +13,13 @@ use std::sync::Arc;
 use countermark_io::c2pa::{self, ParentManifest, ReadSeek, Signer};
 use countermark_io::certificate::Chain;
 use countermark_io::log::Log;
-use countermark_io::{files, keys};
+use countermark_io::{files, keys, timestamp};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
+use countermark_lineage::credential::policy::{CertificateRoot, Policy};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::Tensor;
 use countermark_lineage::digest::{Hash, checkpoint};
@@ -193,7 +194,10 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
-    let store = draft.manifest(&statement, id, &signer)?;
+    let mut store = draft.manifest(&statement, id, &signer)?;
+    if let Some(url) = &request.timestamp {
+        store = draft.stamp(&store, url, &mut warnings)?;
+    }
     let logged = draft.log.as_ref().map(|log| draft.enter(log, id, &store)).transpose()?;
 
     let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &draft.artifact.name));
@@ -377,6 +381,20 @@ impl Draft<'_> {
             parents: inputs.collect(),
         };
         Ok(c2pa::create(release, signer)?)
+    }
+
+    /// The store with an authority's word when it was there.
+    fn stamp(&self, store: &[u8], url: &str, warnings: &mut Vec<String>) -> Result<Vec<u8>, Error> {
+        let policy = keyset::beside(&self.request.key, "policy.toml");
+        let policy = if policy.is_file() { keyset::load_policy(&policy)? } else { Policy::default() };
+        let roots = policy.timestamp_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>()?;
+        let (stamped, stamp) = timestamp::stamp(store, url, &roots)?;
+        if let Err(problem) = stamp {
+            warnings.push(format!(
+                "{problem}; a verifier whose policy has no [[timestamp_root]] for {url} does not come to a green verdict"
+            ));
+        }
+        Ok(stamped)
     }
 
     /// Enters the commitments, then the release, and proves all of them.

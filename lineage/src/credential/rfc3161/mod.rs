@@ -126,6 +126,12 @@ fn is_named(certificate: &Certificate, id: &SignerIdentifier) -> bool {
 /// Checks that `token` is an authority's word over `message`, and that one of `anchors` (DER) vouches for that authority.
 pub(super) fn check(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
     let token = parse(token)?;
+    check_statement(&token, message)?;
+    check_path(&token, anchors)
+}
+
+/// Everything but the path to a root.
+fn check_statement(token: &Token, message: &[u8]) -> Result<(), Refusal> {
     let algorithm = &token.info.imprint.hash_algorithm.oid;
     let hash = HashFunction::from_oid(algorithm).ok_or_else(|| {
         Refusal::unsupported(format!("time-stamp: imprint by hash {algorithm}; only SHA-2 is checked"))
@@ -133,8 +139,11 @@ pub(super) fn check(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result
     if hash.digest(message) != token.info.imprint.hashed_message.as_bytes() {
         return Err(refuse("it is about other bytes"));
     }
-    check_signature(&token)?;
-    check_leaf(&token.leaf)?;
+    check_signature(token)?;
+    check_leaf(&token.leaf)
+}
+
+fn check_path(token: &Token, anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
     let parsed = |certificate: &Certificate| {
         let der = certificate.to_der().map_err(|error| refuse(format!("a certificate: {error}")))?;
         x509::parse(&der).map_err(|refusal| refusal.within("time-stamp"))
@@ -154,6 +163,17 @@ pub fn verify(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result<Stamp
     check(token, message, anchors).map_err(|refusal| {
         Error::input("token", refusal.problem(), "ask another time-stamping authority, or check the roots given for it")
     })
+}
+
+/// Checks that `token` is the word over `message` of whomever its certificate names, and not who vouches for that. The
+/// stated time, in Unix seconds.
+///
+/// # Errors
+/// [`Error::Input`] with what is wrong.
+pub fn verify_without_root(token: &[u8], message: &[u8]) -> Result<i64, Error> {
+    let token = parse(token)?;
+    check_statement(&token, message)?;
+    Ok(token.time)
 }
 
 /// RFC 5652, 5.4, with the attributes that RFC 3161 asks for.
@@ -229,7 +249,9 @@ fn check_leaf(leaf: &Certificate) -> Result<(), Refusal> {
     match purposes {
         Some((true, ExtendedKeyUsage(purposes))) if purposes == [TIME_STAMPING] => {}
         _ => {
-            return Err(refuse("the signer's certificate is not for time-stamping alone, or does not say so critically"));
+            return Err(refuse(
+                "the signer's certificate is not for time-stamping alone, or does not say so critically",
+            ));
         }
     }
     if usage.is_some_and(|(_, usage)| !usage.digital_signature() && !usage.non_repudiation()) {
