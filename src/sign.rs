@@ -13,12 +13,13 @@ use std::sync::Arc;
 use countermark_io::c2pa::{self, ParentManifest, ReadSeek, Signer};
 use countermark_io::certificate::Chain;
 use countermark_io::log::Log;
-use countermark_io::{files, keys};
+use countermark_io::{files, keys, timestamp};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
+use countermark_lineage::credential::policy::{CertificateRoot, Policy};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
 use countermark_lineage::digest::checkpoint::Tensor;
 use countermark_lineage::digest::{Hash, checkpoint};
@@ -39,7 +40,7 @@ use reuse::Old;
 pub struct Request {
     /// A file, or the folder of a model or dataset.
     pub path: PathBuf,
-    /// `owner.key`; `owner.crt` is expected beside it.
+    /// `owner.key`, or whatever else [`keys::load`] finds; `owner.crt` is expected beside it.
     pub key: PathBuf,
     /// What it was made from.
     pub parents: Vec<ParentRequest>,
@@ -64,6 +65,10 @@ pub struct Request {
     pub tree: Option<records::Tree>,
     /// The file with the secret that salts the records, made when it is not there.
     pub salt: Option<PathBuf>,
+    /// The certificates of the key, the leaf first, when they are not beside it.
+    pub certificate: Option<PathBuf>,
+    /// URL of an authority that stamps the manifest with the time (RFC 3161).
+    pub timestamp: Option<String>,
 }
 
 impl Request {
@@ -83,6 +88,8 @@ impl Request {
             reuse: None,
             tree: None,
             salt: None,
+            certificate: None,
+            timestamp: None,
         }
     }
 }
@@ -133,7 +140,7 @@ pub struct Signed {
     pub bytes_read: u64,
     /// Files whose digests came from the cache.
     pub recalled: usize,
-    /// What is wrong with the cache, for people.
+    /// What is wrong with the cache, and what will be with the certificate, for people.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
@@ -158,7 +165,9 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         return Err(refuse(&request.path, "is a URL, and nothing can be written beside it".to_owned(), help));
     }
     let key = keys::load(&request.key)?;
-    let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
+    let certificate = certificates(request);
+    let chain = read_certificates(&certificate)?;
+    let signer = Signer::new(key.clone(), &chain)?;
     let old = request.reuse.as_deref().map(|path| Old::open(path, &key.public())).transpose()?;
     let mut parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
@@ -175,7 +184,8 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         cache: recorded.as_ref().map(|recorded| recorded as &dyn Cache).or(cache.as_cache()),
     };
     let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
-    let warnings = cache.close();
+    let mut warnings = cache.close();
+    warnings.extend(keyset::expiry_warning(&chain, &certificate, keyset::now())?);
     let (measured, tensors) = (reading.measured, reading.tensors?);
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
     let records = mark_records(request, &measured, &key.public())?;
@@ -184,7 +194,10 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
-    let store = draft.manifest(&statement, id, &signer)?;
+    let mut store = draft.manifest(&statement, id, &signer)?;
+    if let Some(url) = &request.timestamp {
+        store = draft.stamp(&store, url, &mut warnings)?;
+    }
     let logged = draft.log.as_ref().map(|log| draft.enter(log, id, &store)).transpose()?;
 
     let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &draft.artifact.name));
@@ -198,12 +211,21 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
 }
 
-/// `owner.crt` beside `owner.key`.
-fn certificates(key: &Path) -> Result<Chain, Error> {
-    let path = key.with_extension("crt");
-    let help = "a C2PA manifest needs the certificate that keygen writes beside the key";
-    let text = std::fs::read_to_string(&path).map_err(countermark_io::Error::io(&path, help))?;
-    Ok(Chain::from_pem(&text)?)
+/// The file that was named, or the one with the key's name, or `owner.crt` beside it.
+fn certificates(request: &Request) -> PathBuf {
+    if let Some(path) = &request.certificate {
+        return path.clone();
+    }
+    let own = request.key.with_extension("crt");
+    if own.is_file() && !keys::is_uri(&request.key) { own } else { keyset::beside(&request.key, "owner.crt") }
+}
+
+fn read_certificates(path: &Path) -> Result<Chain, Error> {
+    if !path.is_file() {
+        let help = "a C2PA manifest needs one: name it with --certificate, or have `countermark keygen` issue it";
+        return Err(refuse(path, "there is no certificate".to_owned(), help));
+    }
+    keyset::read_chain(path)
 }
 
 /// `NAME.provenance.json` beside the artifact.
@@ -359,6 +381,20 @@ impl Draft<'_> {
             parents: inputs.collect(),
         };
         Ok(c2pa::create(release, signer)?)
+    }
+
+    /// The store with an authority's word when it was there.
+    fn stamp(&self, store: &[u8], url: &str, warnings: &mut Vec<String>) -> Result<Vec<u8>, Error> {
+        let policy = keyset::beside(&self.request.key, "policy.toml");
+        let policy = if policy.is_file() { keyset::load_policy(&policy)? } else { Policy::default() };
+        let roots = policy.timestamp_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>()?;
+        let (stamped, stamp) = timestamp::stamp(store, url, &roots)?;
+        if let Err(problem) = stamp {
+            warnings.push(format!(
+                "{problem}; a verifier whose policy has no [[timestamp_root]] for {url} does not come to a green verdict"
+            ));
+        }
+        Ok(stamped)
     }
 
     /// Enters the commitments, then the release, and proves all of them.

@@ -22,5 +22,7 @@ pub mod records;
 pub mod remote;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod store;
+#[cfg(feature = "object-store")]
+pub mod timestamp;
 
 pub use error::Error;

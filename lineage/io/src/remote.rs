@@ -173,7 +173,7 @@ fn runtime() -> io::Result<&'static Runtime> {
 }
 
 /// Has the runtime do it, and waits, also when this thread belongs to another runtime.
-fn wait<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+pub(crate) fn wait<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: Send + 'static + From<Stopped>,
@@ -185,7 +185,7 @@ where
 }
 
 /// The runtime is not there.
-struct Stopped;
+pub(crate) struct Stopped;
 
 impl From<Stopped> for object_store::Error {
     fn from(_: Stopped) -> Self {

@@ -26,7 +26,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("unknown-root", unknown_root, CERTIFICATE, UnknownSigner, "no given root vouches"),
         case("self-signed", self_signed(), CERTIFICATE, UnknownSigner, "no given root vouches"),
-        case("cert-expired", leaf(|tbs| shift(tbs, -400)), CERTIFICATE, Unknown, "expired"),
+        case("cert-expired", expired(), CERTIFICATE, Unknown, "expired"),
         case("cert-not-yet", leaf(|tbs| shift(tbs, 10)), CERTIFICATE, Unknown, "valid from"),
         case("cert-too-long", leaf(stretch), CERTIFICATE, Invalid, "366 days"),
         case("cert-no-eku", without(ExtendedKeyUsage::OID), CERTIFICATE, Invalid, "no extended key usage"),
@@ -51,6 +51,11 @@ pub fn cases() -> Vec<Case> {
 /// The same leaf, signed once more.
 pub fn unchanged() -> Vec<u8> {
     leaf(|_| {})
+}
+
+/// The base, signed under a leaf that was valid long ago.
+pub fn expired() -> Vec<u8> {
+    leaf(|tbs| shift(tbs, -400))
 }
 
 /// The base, signed under a changed leaf.

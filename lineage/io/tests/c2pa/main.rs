@@ -1,12 +1,15 @@
 //! C2PA manifest stores as written by `countermark_io::c2pa`, read by our checker and by the crate `c2pa`, and every way
 //! that we know to break them. Names of cases are stable: other test suites use the same ones.
 
-#![cfg(feature = "c2pa")]
+#![cfg(all(feature = "c2pa", feature = "object-store"))]
 
+#[path = "../authority/mod.rs"]
+mod authority;
 mod cases;
 mod certificates;
 mod forge;
 mod parents;
+mod timestamps;
 
 use std::io::Cursor;
 use std::sync::{Arc, LazyLock};
