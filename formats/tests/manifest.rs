@@ -297,7 +297,7 @@ fn parquet_that_could_be_read_in_two_ways() {
     let length = whole.len();
     let claimed = |footer: u32| [&whole[..length - 8], &footer.to_le_bytes(), b"PAR1"].concat();
     let footer = (length - 8 - 11) as u32;
-    let deep = [vec![0x5c], vec![0x1c; 100], vec![0; 101]].concat();
+    let deep = [vec![0x4c], vec![0x1c; 100], vec![0; 101]].concat();
     let mut no_value = pair(KEY, b"");
     no_value.truncate(no_value.len() - 3);
     no_value.push(0);

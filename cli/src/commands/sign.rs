@@ -19,7 +19,8 @@ Examples:
   countermark sign data --key keys/owner.key --log log --out data.provenance.json
   countermark sign model --key keys/owner.key --log log \\
       --parent trained-on=data.provenance.json@data --out model.provenance.json
-  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json")]
+  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json
+  countermark sign model.safetensors --key keys/owner.key --embed dist/model.safetensors")]
 pub struct Sign {
     /// A file, or the folder of a model or dataset
     pub path: PathBuf,
@@ -35,6 +36,10 @@ pub struct Sign {
     /// Where the bundle goes [default: NAME.provenance.json beside the artifact]
     #[arg(long, value_name = "NAME.provenance.json")]
     pub out: Option<PathBuf>,
+    /// Write a copy of the file with the C2PA manifest inside, and no sidecar; the bundle goes beside the copy. For a
+    /// single safetensors, ONNX or Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub embed: Option<PathBuf>,
     /// model, adapter, dataset, …; told from the files when left out
     #[arg(long)]
     pub kind: Option<Kind>,
@@ -77,6 +82,7 @@ pub fn run(args: Sign) -> Result<u8> {
         parents: args.parents,
         log: args.log,
         out: args.out,
+        embed: args.embed,
         kind: args.kind,
         marks: args.marks,
         process,
@@ -97,7 +103,8 @@ pub fn run(args: Sign) -> Result<u8> {
     print::line(format_args!("root       {}", signed.root))?;
     print::line(format_args!("statement  {}", signed.statement))?;
     print::line(format_args!("bundle     {}", signed.bundle.display()))?;
-    print::line(format_args!("manifest   {}", signed.manifest.display()))?;
+    let inside = if request.embed.is_some() { "inside " } else { "" };
+    print::line(format_args!("manifest   {inside}{}", signed.manifest.display()))?;
     if signed.recalled > 0 {
         let (read, recalled) = (signed.bytes_read, signed.recalled);
         print::line(format_args!("read       {read} bytes; {recalled} untouched files kept their digests"))?;
@@ -109,6 +116,10 @@ pub fn run(args: Sign) -> Result<u8> {
     // The policy that keygen wrote, where it lies.
     let policy = request.key.with_file_name("policy.toml");
     let policy = if policy.is_file() { policy } else { "policy.toml".into() };
-    eprintln!("next: countermark verify {} --policy {}", request.path.display(), policy.display());
+    eprintln!(
+        "next: countermark verify {} --policy {}",
+        request.embed.as_ref().unwrap_or(&request.path).display(),
+        policy.display()
+    );
     Ok(0)
 }

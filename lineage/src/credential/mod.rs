@@ -4,6 +4,7 @@ mod assertions;
 pub mod c2pa;
 mod cose;
 pub mod dsse;
+pub mod embedded;
 mod jumbf;
 pub mod keys;
 mod manifest;
