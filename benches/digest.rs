@@ -111,7 +111,7 @@ fn one_file(path: &Path, size: u64, rounds: usize) {
     };
     // Tensors of 16 MiB at odd places.
     let ranges: Vec<_> = (0..size >> 24).map(|i| (i << 24) + 41..((i + 1) << 24).min(size - 41) + 41).collect();
-    let wants = blob::Wants { sha256: true, ranges: &ranges };
+    let wants = blob::Wants { sha256: true, ranges: &ranges, ..blob::Wants::default() };
     let mut rows = vec![
         Row {
             what: "BLAKE3 of memory, all threads",

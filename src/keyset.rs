@@ -180,6 +180,10 @@ fn free_name(path: &Path, date: &str) -> PathBuf {
 /// # Errors
 /// When it cannot be read, or holds something else.
 pub fn read_chain(path: &Path) -> Result<Chain, Error> {
+    if !path.is_file() {
+        let help = "a C2PA manifest needs one: name it with --certificate, or have `countermark keygen` issue it";
+        return Err(countermark_io::Error::refused(path, "there is no certificate", help).into());
+    }
     let text = files::read_text(path, 1 << 20)?;
     Ok(Chain::from_pem(&text)?)
 }
@@ -249,6 +253,15 @@ impl MarkFile {
 /// The file `name` in the folder of `key`; for a key in a device, in the current one.
 pub fn beside(key: &Path, name: &str) -> PathBuf {
     if keys::is_uri(key) { name.into() } else { files::parent(key).join(name) }
+}
+
+/// The certificate of `key`: the file that was named, or the one with the key's name, or `owner.crt` beside it.
+pub fn certificate_path(key: &Path, named: Option<&Path>) -> PathBuf {
+    if let Some(path) = named {
+        return path.to_owned();
+    }
+    let own = key.with_extension("crt");
+    if own.is_file() && !keys::is_uri(key) { own } else { beside(key, "owner.crt") }
 }
 
 /// Reads a policy file.

@@ -3,7 +3,8 @@
 //! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`key`] says what one is, [`digest`] hashes, [`diff`] compares,
 //! [`mod@slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
-//! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
+//! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`mod@embed`] puts a manifest
+//! into a file, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
 //! [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
@@ -36,6 +37,7 @@ pub mod detect;
 pub mod diff;
 pub mod digest;
 pub mod disclose;
+pub mod embed;
 mod error;
 pub mod export;
 pub mod graph;

@@ -3,6 +3,9 @@
 //! The order matters. The statement names the log and says that a manifest exists, so neither can be stripped; the
 //! manifest quotes the statement; the entry binds manifest, statement, root and signer; the bundle carries the proof.
 //! Commitments of marks enter the log before the release.
+//!
+//! With [`Request::embed`] the manifest goes into a copy of the file. The statement is about the file before that, since it
+//! must exist before the manifest that quotes it; `verify` takes the manifest out again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,14 +13,15 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countermark_io::c2pa::embed::Prepared;
 use countermark_io::c2pa::{self, ParentManifest, ReadSeek, Signer};
-use countermark_io::certificate::Chain;
 use countermark_io::log::Log;
 use countermark_io::{files, keys, timestamp};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
+use countermark_lineage::credential::embedded::embedding;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::credential::policy::{CertificateRoot, Policy};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
@@ -29,7 +33,7 @@ use serde::Serialize;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
-use crate::{Error, Progress, keyset, marks, records};
+use crate::{Error, Progress, embed, keyset, marks, records};
 
 mod reuse;
 
@@ -48,6 +52,9 @@ pub struct Request {
     pub log: Option<PathBuf>,
     /// Where the bundle goes; `NAME.provenance.json` beside the artifact when left out.
     pub out: Option<PathBuf>,
+    /// A copy of the file with the manifest inside is written there, and no sidecar. The bundle then goes beside the copy.
+    /// For a single safetensors, ONNX or Parquet file.
+    pub embed: Option<PathBuf>,
     /// What the artifact is; told from its files when left out.
     pub kind: Option<Kind>,
     /// Commitment records of marks in it, beside those that `embed` left for this very root.
@@ -80,6 +87,7 @@ impl Request {
             parents: vec![],
             log: None,
             out: None,
+            embed: None,
             kind: None,
             marks: vec![],
             process: None,
@@ -128,7 +136,7 @@ impl std::str::FromStr for ParentRequest {
 pub struct Signed {
     /// The bundle.
     pub bundle: PathBuf,
-    /// The C2PA sidecar.
+    /// The C2PA sidecar, or the copy that the manifest is inside of.
     pub manifest: PathBuf,
     /// Id of the statement.
     pub statement: Hash,
@@ -160,13 +168,13 @@ pub struct LogPlace {
 /// When the artifact, a key, a parent or the log cannot be used; nothing is written then, except that commitments of
 /// marks may already be in the log.
 pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error> {
-    if request.out.is_none() && files::is_url(&request.path) {
+    if request.out.is_none() && request.embed.is_none() && files::is_url(&request.path) {
         let help = "say with --out where on this machine the bundle shall go";
         return Err(refuse(&request.path, "is a URL, and nothing can be written beside it".to_owned(), help));
     }
     let key = keys::load(&request.key)?;
-    let certificate = certificates(request);
-    let chain = read_certificates(&certificate)?;
+    let certificate = keyset::certificate_path(&request.key, request.certificate.as_deref());
+    let chain = keyset::read_chain(&certificate)?;
     let signer = Signer::new(key.clone(), &chain)?;
     let old = request.reuse.as_deref().map(|path| Old::open(path, &key.public())).transpose()?;
     let mut parents =
@@ -175,6 +183,9 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         old.add_parents(&mut parents)?;
     }
     let artifact = files::open(&request.path)?;
+    if let Some(out) = &request.embed {
+        embed::check(&artifact, &request.path, out)?;
+    }
     begin_hashing(progress, "hash", &artifact);
     let cache = Remembered::open(request.cache || request.reuse.is_some(), request.cache_at.as_deref());
     let recorded = old.as_ref().map(|old| old.recorded(cache.as_cache()));
@@ -183,7 +194,7 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         tensors: true,
         cache: recorded.as_ref().map(|recorded| recorded as &dyn Cache).or(cache.as_cache()),
     };
-    let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
+    let reading = artifact.once().read_once(&wants, &|bytes| progress.advance(bytes))?;
     let mut warnings = cache.close();
     warnings.extend(keyset::expiry_warning(&chain, &certificate, keyset::now())?);
     let (measured, tensors) = (reading.measured, reading.tensors?);
@@ -194,38 +205,27 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
     let id = Hash::sha256(&payload);
-    let mut store = draft.manifest(&statement, id, &signer)?;
+    let (mut store, copy) = draft.manifest(&statement, id, &signer, progress)?;
     if let Some(url) = &request.timestamp {
         store = draft.stamp(&store, url, &mut warnings)?;
     }
     let logged = draft.log.as_ref().map(|log| draft.enter(log, id, &store)).transpose()?;
 
-    let out = request.out.clone().unwrap_or_else(|| default_out(&request.path, &draft.artifact.name));
-    let manifest = files::parent(&out).join(format!("{}.c2pa", draft.artifact.name));
+    let beside = request.embed.as_deref().unwrap_or(&request.path);
+    let name = request.embed.as_ref().and_then(|out| out.file_name()?.to_str()).unwrap_or(&draft.artifact.name);
+    let out = request.out.clone().unwrap_or_else(|| default_out(beside, name));
+    let sidecar = || files::parent(&out).join(format!("{}.c2pa", draft.artifact.name));
+    let manifest = request.embed.clone().unwrap_or_else(sidecar);
     let place = logged.as_ref().map(|logged| logged.place.clone());
     let root = draft.measured.root;
-    files::write(&manifest, &store, files::PUBLIC)?;
+    match copy {
+        Some(copy) => copy.commit()?,
+        None => files::write(&manifest, &store, files::PUBLIC)?,
+    }
     let record = draft.record(Envelope::sign(&payload, &*draft.key)?, store, logged);
     files::write(&out, collect(record, draft.parents)?.to_json().as_bytes(), files::PUBLIC)?;
     let (bytes_read, recalled) = (reading.bytes_read, reading.recalled);
     Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
-}
-
-/// The file that was named, or the one with the key's name, or `owner.crt` beside it.
-fn certificates(request: &Request) -> PathBuf {
-    if let Some(path) = &request.certificate {
-        return path.clone();
-    }
-    let own = request.key.with_extension("crt");
-    if own.is_file() && !keys::is_uri(&request.key) { own } else { keyset::beside(&request.key, "owner.crt") }
-}
-
-fn read_certificates(path: &Path) -> Result<Chain, Error> {
-    if !path.is_file() {
-        let help = "a C2PA manifest needs one: name it with --certificate, or have `countermark keygen` issue it";
-        return Err(refuse(path, "there is no certificate".to_owned(), help));
-    }
-    keyset::read_chain(path)
 }
 
 /// `NAME.provenance.json` beside the artifact.
@@ -239,7 +239,7 @@ struct OpenParent {
     id: Hash,
     statement: Statement,
     bundle: Bundle,
-    /// Its file, when that is at hand.
+    /// What its manifest is about, when that is at hand.
     path: Option<PathBuf>,
 }
 
@@ -253,8 +253,13 @@ impl OpenParent {
             .and_then(|verified| Ok((Hash::sha256(&verified.payload), Statement::parse(&verified.payload)?)));
         let (id, statement) =
             verified.map_err(|error| refuse(&request.bundle, error.problem(), "ask for the parent's bundle again"))?;
+        let mut is_inside = false;
         if let Some(path) = &request.path {
-            let artifact = files::open(path)?;
+            let opened = files::open(path)?;
+            let store = bundle.records[0].manifest.as_ref().map(|store| &*store.0);
+            let before = embed::before(&opened, store)?;
+            is_inside = before.is_some();
+            let artifact = before.unwrap_or(opened);
             begin_hashing(progress, "hash parent", &artifact);
             let measured = artifact.measure_with(&|bytes| progress.advance(bytes), false)?;
             if measured.root != statement.root() {
@@ -262,7 +267,11 @@ impl OpenParent {
                 return Err(refuse(path, problem, "name the parent's own files after the @"));
             }
         }
-        Ok(OpenParent { relation: request.relation, id, statement, bundle, path: request.path.clone() })
+        // A manifest that belongs inside a file cannot be checked against the file without it.
+        let store = bundle.records[0].manifest.as_ref();
+        let bound = is_inside || !store.is_some_and(|store| matches!(embedding(&store.0), Ok(Some(_))));
+        let path = request.path.clone().filter(|_| bound);
+        Ok(OpenParent { relation: request.relation, id, statement, bundle, path })
     }
 
     /// What its manifest binds, when that is at hand: a folder's listing always is.
@@ -275,7 +284,7 @@ impl OpenParent {
     }
 }
 
-fn refuse(path: &Path, problem: String, help: &str) -> Error {
+pub(crate) fn refuse(path: &Path, problem: String, help: &str) -> Error {
     countermark_io::Error::refused(path, problem, help).into()
 }
 
@@ -353,8 +362,14 @@ impl Draft<'_> {
         Ok(Statement::new(&self.artifact.name, &self.measured, predicate))
     }
 
-    /// The C2PA manifest store that quotes the statement.
-    fn manifest(&self, statement: &Statement, id: Hash, signer: &Signer) -> Result<Vec<u8>, Error> {
+    /// The C2PA manifest store that quotes the statement, and the copy that it is inside of, if that is asked for.
+    fn manifest(
+        &self,
+        statement: &Statement,
+        id: Hash,
+        signer: &Signer,
+        progress: &impl Progress,
+    ) -> Result<(Vec<u8>, Option<Prepared>), Error> {
         let listing = self.artifact.is_folder.then(|| self.measured.listing.to_text());
         let mut assets = self.parents.iter().map(OpenParent::asset).collect::<Result<Vec<_>, _>>()?;
         let inputs = self.parents.iter().zip(&mut assets).map(|(parent, asset)| c2pa::Parent {
@@ -380,7 +395,12 @@ impl Draft<'_> {
             listing: listing.as_deref(),
             parents: inputs.collect(),
         };
-        Ok(c2pa::create(release, signer)?)
+        let (Some(out), Some((_, source))) = (&self.request.embed, self.artifact.files.first()) else {
+            return Ok((c2pa::create(release, signer)?, None));
+        };
+        progress.begin("write", source.len());
+        let copy = c2pa::embed::prepare(release, source, out, signer, &|bytes| progress.advance(bytes))?;
+        Ok((copy.store().to_vec(), Some(copy)))
     }
 
     /// The store with an authority's word when it was there.
@@ -436,7 +456,7 @@ fn reopen(path: &Path) -> Result<File, Error> {
 }
 
 /// Told from the names of the files: weights make a model, adapter weights an adapter, anything else is data.
-fn kind_of(artifact: &Artifact) -> Kind {
+pub(crate) fn kind_of(artifact: &Artifact) -> Kind {
     const WEIGHTS: [&str; 8] = [".safetensors", ".gguf", ".onnx", ".pt", ".pth", ".bin", ".npz", ".tflite"];
     let names = || artifact.files.iter().map(|(path, _)| &**path);
     if names().any(|name| name.ends_with("adapter_model.safetensors")) {

@@ -15,6 +15,7 @@ use crate::anchor::note::VerifierKey;
 use crate::anchor::proof::{Place, Proof};
 use crate::bundle::{Bundle, Mark, Receipt, Record};
 use crate::credential::c2pa;
+use crate::credential::embedded::{self, Place as Where};
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Cache};
@@ -114,7 +115,7 @@ fn examine(
     };
     let bundle = open_bundle(bytes, rows)?;
     let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let mut examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
 
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
@@ -124,7 +125,7 @@ fn examine(
     }
     match look.part {
         None => {
-            files::files(request, &statement, look.cache, progress, rows);
+            examiner.around = files::files(request, record, &statement, look.cache, progress, rows);
             if rows.0.iter().all(|row| row.state < State::Invalid) {
                 records::records(request, &statement, rows);
             }
@@ -162,18 +163,20 @@ struct Examiner<'a> {
     records: BTreeMap<Hash, &'a Record>,
     policy: &'a Policy,
     now: i64,
+    /// What the artifact's own manifest covers, when it was found inside the file at hand and that was read.
+    around: Option<files::Around>,
 }
 
 impl<'a> Examiner<'a> {
     fn new(bundle: &'a Bundle, policy: &'a Policy, now: i64) -> Self {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
-        Examiner { records, policy, now }
+        Examiner { records, policy, now, around: None }
     }
 
     /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.
     fn evidence(&self, record: &Record, statement: &Statement, id: &Hash, require_anchor: bool, rows: &mut Rows) {
-        rows.0.extend(self.manifest(record, statement, id));
+        rows.0.extend(self.manifest(record, statement, id, self.around.as_ref()));
         let place = self.release(record, statement, id, "", rows);
         self.marks(record, statement, place.as_ref(), "", rows);
         self.ancestry(statement, id, rows);
@@ -223,8 +226,15 @@ impl<'a> Examiner<'a> {
 
     /// Has the strict checker judge a record's C2PA manifest against its statement.
     ///
-    /// It is bound to the signed SHA-256; that the bytes at hand have it is the row on files.
-    fn manifest(&self, record: &Record, statement: &Statement, id: &Hash) -> Vec<Check> {
+    /// It is bound to the signed SHA-256; that the bytes at hand have it is the row on files. One that belongs inside the
+    /// file is bound to what is `around` it there.
+    fn manifest(
+        &self,
+        record: &Record,
+        statement: &Statement,
+        id: &Hash,
+        around: Option<&files::Around>,
+    ) -> Vec<Check> {
         let Some(store) = &record.manifest else {
             return if statement.predicate.release.manifest || self.policy.require.manifest {
                 vec![Check::new("manifest", State::Unknown, "the C2PA manifest that belongs to the release is missing")]
@@ -244,13 +254,18 @@ impl<'a> Examiner<'a> {
         let edge = |parent: &Parent| c2pa::ExpectedParent { statement: parent.statement.0, root: parent.root.0 };
         let parents: Vec<c2pa::ExpectedParent> = statement.predicate.parents.iter().map(edge).collect();
         let expected = c2pa::Expected {
-            asset_sha256: statement.sha256().0,
+            asset_sha256: around.map_or(statement.sha256(), |around| around.sha256).0,
             statement: id.0,
             root: statement.root().0,
             marks: &marks,
             parents: &parents,
         };
-        let mut rows = c2pa::check(&store.0, &expected, trust, self.now);
+        let place = match (embedded::embedding(&store.0), around) {
+            (Ok(Some(_)), Some(around)) => Where::Inside(around.span.clone()),
+            (Ok(Some(_)), None) => Where::Elsewhere,
+            _ => Where::Beside,
+        };
+        let mut rows = c2pa::check_at(&store.0, &place, &expected, trust, self.now);
         let signer = statement.predicate.signer;
         let same_key = c2pa::signer_key(&store.0).is_ok_and(|key| key == signer);
         if !same_key {
@@ -422,7 +437,7 @@ impl<'a> Examiner<'a> {
         };
         let (parent, id) = self.statement(record, prefix, rows)?;
         self.signer(&parent, &id, prefix, rows);
-        let checks = self.manifest(record, &parent, &id);
+        let checks = self.manifest(record, &parent, &id, None);
         let (good, bad): (Vec<_>, Vec<_>) = checks.into_iter().partition(|row| row.state == State::Verified);
         if bad.is_empty() && !good.is_empty() {
             let detail = "signed by its signer and bound to its statement; its bytes are not at hand";

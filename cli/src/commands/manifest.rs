@@ -1,4 +1,4 @@
-//! `manifest read`.
+//! `manifest read`; `manifest embed` has its own file.
 
 use std::path::PathBuf;
 
@@ -17,6 +17,7 @@ const MAX_MANIFEST: u64 = 64 << 20;
 /// Look at a C2PA manifest
 #[derive(Subcommand)]
 pub enum Manifest {
+    Embed(super::embed::Embed),
     /// Check a manifest store by itself and print what it says, as JSON; `verify` binds it to an artifact
     Read {
         file: PathBuf,
@@ -27,7 +28,10 @@ pub enum Manifest {
 }
 
 pub fn run(args: Manifest) -> Result<u8> {
-    let Manifest::Read { file, policy } = args;
+    let (file, policy) = match args {
+        Manifest::Embed(args) => return super::embed::run(args),
+        Manifest::Read { file, policy } => (file, policy),
+    };
     let store = files::read(&file, MAX_MANIFEST)?;
     let policy = policy.as_deref().map(keyset::load_policy).transpose()?.unwrap_or_default();
     let der = |roots: &[CertificateRoot]| {

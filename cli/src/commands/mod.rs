@@ -7,6 +7,7 @@ pub mod demo;
 pub mod derivation;
 pub mod diff;
 pub mod digest;
+pub mod embed;
 pub mod export;
 pub mod key;
 pub mod keygen;

@@ -20,6 +20,7 @@ Examples:
   countermark sign model --key keys/owner.key --log log \\
       --parent trained-on=data.provenance.json@data --out model.provenance.json
   countermark sign model --key keys/owner.key --log log --reuse model.provenance.json
+  countermark sign model.safetensors --key keys/owner.key --embed dist/model.safetensors
   countermark sign model --key keys/owner.key --timestamp http://timestamp.example.com
   countermark sign model --key signer.toml --certificate keys/owner.crt")]
 pub struct Sign {
@@ -33,7 +34,7 @@ pub struct Sign {
     #[arg(long, value_name = "FILE")]
     pub certificate: Option<PathBuf>,
     /// Have an authority stamp the manifest with the time (RFC 3161)
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "embed")]
     pub timestamp: Option<String>,
     /// What it was made from: RELATION=BUNDLE[@PATH]; may be given several times
     #[arg(long = "parent", value_name = "RELATION=BUNDLE[@PATH]")]
@@ -44,6 +45,10 @@ pub struct Sign {
     /// Where the bundle goes [default: NAME.provenance.json beside the artifact]
     #[arg(long, value_name = "NAME.provenance.json")]
     pub out: Option<PathBuf>,
+    /// Write a copy of the file with the C2PA manifest inside, and no sidecar; the bundle goes beside the copy. For a
+    /// single safetensors, ONNX or Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub embed: Option<PathBuf>,
     /// model, adapter, dataset, …; told from the files when left out
     #[arg(long)]
     pub kind: Option<Kind>,
@@ -86,6 +91,7 @@ pub fn run(args: Sign) -> Result<u8> {
         parents: args.parents,
         log: args.log,
         out: args.out,
+        embed: args.embed,
         kind: args.kind,
         marks: args.marks,
         process,
@@ -108,7 +114,8 @@ pub fn run(args: Sign) -> Result<u8> {
     print::line(format_args!("root       {}", signed.root))?;
     print::line(format_args!("statement  {}", signed.statement))?;
     print::line(format_args!("bundle     {}", signed.bundle.display()))?;
-    print::line(format_args!("manifest   {}", signed.manifest.display()))?;
+    let inside = if request.embed.is_some() { "inside " } else { "" };
+    print::line(format_args!("manifest   {inside}{}", signed.manifest.display()))?;
     if signed.recalled > 0 {
         let (read, recalled) = (signed.bytes_read, signed.recalled);
         print::line(format_args!("read       {read} bytes; {recalled} untouched files kept their digests"))?;
@@ -120,6 +127,10 @@ pub fn run(args: Sign) -> Result<u8> {
     // The policy that keygen wrote, where it lies.
     let policy = request.key.with_file_name("policy.toml");
     let policy = if policy.is_file() { policy } else { "policy.toml".into() };
-    eprintln!("next: countermark verify {} --policy {}", request.path.display(), policy.display());
+    eprintln!(
+        "next: countermark verify {} --policy {}",
+        request.embed.as_ref().unwrap_or(&request.path).display(),
+        policy.display()
+    );
     Ok(0)
 }

@@ -1,6 +1,9 @@
 //! What the assertions of a manifest must say: the standard ones that a release needs, and ours.
 
+use std::ops::Range;
+
 use super::c2pa::{COLLECTION, ExpectedParent, LINEAGE, LINEAGE_SCHEMA, Refusal, WATERMARK, WATERMARK_SCHEMA};
+use super::embedded::EMBEDDING;
 use super::manifest::{Claim, HashedUri, Manifest};
 use crate::cbor::Value;
 use crate::digest::Hash;
@@ -10,7 +13,7 @@ use crate::digest::Hash;
 pub(super) fn check_labels(claim: &Claim<'_, '_>) -> Result<(), Refusal> {
     for assertion in &claim.assertions {
         if assertion.label.to_ascii_lowercase().starts_with("dev.countermark.") {
-            if ![LINEAGE, WATERMARK, COLLECTION].contains(&assertion.label) {
+            if ![LINEAGE, WATERMARK, COLLECTION, EMBEDDING].contains(&assertion.label) {
                 return Err(Refusal::invalid(format!("assertion {} is not one of ours", assertion.label)));
             }
             if !assertion.created {
@@ -56,8 +59,16 @@ pub(super) fn check_actions(manifest: &Manifest<'_>, claim: &Claim<'_, '_>) -> R
     Ok(())
 }
 
-/// The digest in the one hard binding, which must be over the whole file.
-pub(super) fn bound(claim: &Claim<'_, '_>) -> Result<[u8; 32], Refusal> {
+/// What the one hard binding says.
+pub(super) struct Bound {
+    /// SHA-256 of what it covers.
+    pub sha256: [u8; 32],
+    /// What it leaves out. Whether it may, [`super::embedded::placed`] says.
+    pub excluded: Vec<Range<u64>>,
+}
+
+/// Reads the one hard binding.
+pub(super) fn binding(claim: &Claim<'_, '_>) -> Result<Bound, Refusal> {
     let mut bindings = claim.assertions.iter().filter(|assertion| assertion.label.starts_with("c2pa.hash."));
     let Some(binding) = bindings.next() else {
         return Err(Refusal::invalid("the manifest is not bound to any bytes".into()));
@@ -72,18 +83,17 @@ pub(super) fn bound(claim: &Claim<'_, '_>) -> Result<[u8; 32], Refusal> {
         return Err(Refusal::invalid("the binding is gathered, not the signer's own".into()));
     }
     let value = binding.cbor()?;
+    let mut excluded = Vec::new();
     for (key, value) in value.as_map().unwrap_or_default() {
         match key.as_text() {
-            Some("exclusions") if value.as_array() != Some(&[]) => {
-                return Err(Refusal::invalid("the binding of a sidecar excludes bytes".into()));
-            }
+            Some("exclusions") => excluded = exclusions(value)?,
             Some("alg") if value.as_text() != Some("sha256") => {
                 return Err(Refusal::unsupported("the binding's algorithm is not sha256".into()));
             }
             Some("pad" | "pad2") if !value.as_bytes().is_some_and(|pad| pad.iter().all(|byte| *byte == 0)) => {
                 return Err(Refusal::invalid("the binding's padding is not zero".into()));
             }
-            Some("exclusions" | "alg" | "pad" | "pad2" | "name" | "hash") => {}
+            Some("alg" | "pad" | "pad2" | "name" | "hash") => {}
             _ => return Err(Refusal::invalid("the binding has a field that is not allowed".into())),
         }
     }
@@ -91,7 +101,18 @@ pub(super) fn bound(claim: &Claim<'_, '_>) -> Result<[u8; 32], Refusal> {
         return Err(Refusal::invalid("the binding names no algorithm".into()));
     }
     let hash = value.field("hash").and_then(Value::as_bytes).and_then(|hash| hash.try_into().ok());
-    hash.ok_or_else(|| Refusal::invalid("the binding has no hash of 32 bytes".into()))
+    let sha256 = hash.ok_or_else(|| Refusal::invalid("the binding has no hash of 32 bytes".into()))?;
+    Ok(Bound { sha256, excluded })
+}
+
+/// A list of `{start, length}`, each of which ends somewhere.
+fn exclusions(value: &Value) -> Result<Vec<Range<u64>>, Refusal> {
+    let range = |value: &Value| match (value.field("start")?, value.field("length")?, value.as_map()?) {
+        (Value::Unsigned(start), Value::Unsigned(length), [_, _]) => Some(*start..start.checked_add(*length)?),
+        _ => None,
+    };
+    let ranges = value.as_array().and_then(|list| list.iter().map(range).collect());
+    ranges.ok_or_else(|| Refusal::invalid("the exclusions of the binding cannot be read".into()))
 }
 
 /// Our assertion of this label, with no other fields than these and the schema.

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::assertions::{bound, check_actions, check_labels, lineage, marks, ours};
+use super::assertions::{binding, check_actions, check_labels, lineage, marks, ours};
 use super::cose::{Sign1, Unsigned};
+use super::embedded::{self, Place};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
 use super::{rfc3161, x509};
@@ -185,6 +186,11 @@ impl Refusal {
         &self.problem
     }
 
+    /// State and text of a row.
+    pub fn into_row(self) -> (State, String) {
+        (self.state, self.problem)
+    }
+
     /// The same, with the manifest in which it was found.
     pub fn within(mut self, manifest: &str) -> Self {
         self.problem = format!("{manifest}: {}", self.problem);
@@ -208,7 +214,19 @@ impl From<Refusal> for Error {
 /// proves that the store existed. A time-stamp that holds puts its time in the place of `now`. Rows have the names of the constants here; later rows are missing where an earlier one
 /// left nothing to check. Linear in the length of the store.
 pub fn check<'t>(store: &[u8], expected: &Expected<'_>, trust: impl Into<Trust<'t>>, now: i64) -> Vec<Check> {
-    rows(store, Some(expected), trust.into(), now)
+    check_at(store, &Place::Beside, expected, trust, now)
+}
+
+/// As [`check`], for a manifest that stands at `place`. [`Expected::asset_sha256`] is then that of the file without the
+/// manifest's own text, and of no use where that file is not at hand.
+pub fn check_at<'t>(
+    store: &[u8],
+    place: &Place,
+    expected: &Expected<'_>,
+    trust: impl Into<Trust<'t>>,
+    now: i64,
+) -> Vec<Check> {
+    rows(store, Some((expected, place)), trust.into(), now)
 }
 
 /// As [`check`] without anything to compare with: no rows [`BINDING`] and [`STATEMENT`].
@@ -261,7 +279,7 @@ pub fn read(store: &[u8]) -> Result<Summary, Error> {
         signer: x509::subject(&leaf),
         key: x509::key(&leaf)?,
         valid: x509::validity(&leaf),
-        asset_sha256: bound(&claim).ok().map(Hash),
+        asset_sha256: binding(&claim).ok().map(|bound| Hash(bound.sha256)),
         statement: lineage.map(|named| Hash(named.statement)),
         root: lineage.map(|named| Hash(named.root)),
         marks: marks(&claim)?.into_iter().map(Hash).collect(),
@@ -273,7 +291,7 @@ pub fn read(store: &[u8]) -> Result<Summary, Error> {
     })
 }
 
-fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, trust: Trust<'_>, now: i64) -> Vec<Check> {
+fn rows(bytes: &[u8], expected: Option<(&Expected<'_>, &Place)>, trust: Trust<'_>, now: i64) -> Vec<Check> {
     let mut rows = Vec::new();
     let framed = Store::parse(bytes).map(|store| {
         let detail = format!("one store of {} bytes with {} manifests", bytes.len(), store.parents.len() + 1);
@@ -295,13 +313,20 @@ fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, trust: Trust<'_>, now: i6
         Ok((format!("{} assertions are as signed", claim.assertions.len()), claim))
     });
     let Some(claim) = add(&mut rows, ASSERTIONS, claimed) else { return rows };
-    if let Some(expected) = expected {
-        add(&mut rows, BINDING, check_binding(&claim, expected).map(|()| ("it is about these bytes".to_owned(), ())));
+    if let Some((expected, place)) = expected {
+        let detail = match place {
+            Place::Beside => "it is about these bytes",
+            Place::Inside(_) => "it is about this file, all but its own text",
+            Place::Elsewhere => {
+                "it belongs inside a file that was not read as a whole here, so only its form was checked"
+            }
+        };
+        add(&mut rows, BINDING, check_binding(&claim, expected, place).map(|()| (detail.to_owned(), ())));
         let stated = check_statement(&claim, expected);
         add(&mut rows, STATEMENT, stated.map(|()| ("it names this statement, root and marks".to_owned(), ())));
     }
     let mut signers = Ok(());
-    let parents = check_parents(&store, &claim, expected, |chain| {
+    let parents = check_parents(&store, &claim, expected.map(|(expected, _)| expected), |chain| {
         if let Err(refusal) = x509::evaluate(chain, trust.roots, now)
             && signers.as_ref().err().is_none_or(|worst: &Refusal| refusal.state > worst.state)
         {
@@ -347,15 +372,8 @@ fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal
     }
 }
 
-fn check_binding(claim: &Claim<'_, '_>, expected: &Expected<'_>) -> Result<(), Refusal> {
-    let found = bound(claim)?;
-    if found != expected.asset_sha256 {
-        return Err(Refusal::invalid(format!(
-            "the manifest is about bytes with SHA-256 {}, these have {}",
-            Hash(found),
-            Hash(expected.asset_sha256)
-        )));
-    }
+fn check_binding(claim: &Claim<'_, '_>, expected: &Expected<'_>, place: &Place) -> Result<(), Refusal> {
+    embedded::compare(embedded::placed(claim, place)?, Hash(expected.asset_sha256))?;
     let Some(collection) = ours(claim, COLLECTION, COLLECTION_SCHEMA, &["listing"])? else { return Ok(()) };
     match collection.field("listing").and_then(Value::as_text) {
         Some(listing) if Hash::sha256(listing.as_bytes()).0 == expected.asset_sha256 => Ok(()),

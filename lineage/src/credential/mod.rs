@@ -5,6 +5,7 @@ pub mod c2pa;
 mod cose;
 pub mod countersign;
 pub mod dsse;
+pub mod embedded;
 mod jumbf;
 pub mod keys;
 mod manifest;

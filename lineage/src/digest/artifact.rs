@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use countermark_formats::manifest::Splice;
 use countermark_formats::{Checkpoint, ReadAt};
 use rayon::prelude::*;
 
 use super::checkpoint::Tensor;
 use super::listing::{File, Listing};
+use super::once::Once;
 use super::tensors::{self, Places};
 use super::{Hash, blob};
 use crate::Error;
@@ -94,6 +96,8 @@ pub struct Reading {
     pub measured: Measured,
     /// SHA-256 of each file of the listing, in its order, when wanted of every file.
     pub sha256: Vec<Hash>,
+    /// SHA-256 of a single file with the change that was given.
+    pub spliced: Option<Hash>,
     /// Every tensor, sorted by name, when wanted; `None` when there are no weights.
     pub tensors: Result<Option<Vec<Tensor>>, Error>,
     /// Bytes of files that were read and hashed; the model card and headers of weights do not count.
@@ -137,12 +141,25 @@ impl Artifact {
 
     /// Reads every byte once and computes everything that is wanted from it.
     ///
-    /// Headers of weights are read before, when tensors are wanted. A model that cannot be parsed is hashed all the same,
+    /// Headers of weights are read before, when tensors are wanted; [`Artifact::once`] has them not read again. A model that cannot be parsed is hashed all the same,
     /// and the answer on its tensors says why.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read or changed while it was, [`Error::Input`] when a path is unusable.
     pub fn read_once(&self, wants: &Wants<'_>, progress: &(dyn Fn(u64) + Sync)) -> Result<Reading, Error> {
+        self.read_spliced(wants, None, progress)
+    }
+
+    /// As [`Artifact::read_once`], and SHA-256 of a single file with a change, which is what a manifest in it covers.
+    ///
+    /// # Errors
+    /// As [`Artifact::read_once`].
+    pub fn read_spliced(
+        &self,
+        wants: &Wants<'_>,
+        splice: Option<&Splice>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Reading, Error> {
         let model = if wants.tensors { tensors::open(self) } else { Ok(None) };
         let places = match &model {
             Ok(Some(model)) => Places::of(model),
@@ -151,12 +168,12 @@ impl Artifact {
         let sha256 = wants.sha256 == Sha256::Every || (wants.sha256 == Sha256::Manifest && !self.is_folder);
         let read = |(index, (path, source)): (usize, &(String, Arc<dyn ReadAt>))| -> Result<Read, Error> {
             let ranges = places.of_file(index);
-            let recalled = wants.cache.and_then(|cache| cache.recall(&**source));
+            let recalled = wants.cache.filter(|_| splice.is_none()).and_then(|cache| cache.recall(&**source));
             if let Some(known) = recalled.and_then(|known| known.answer(sha256, ranges)) {
                 progress(known.size);
-                return Ok(Read { path: path.clone(), known, bytes: 0 });
+                return Ok(Read { path: path.clone(), known, spliced: None, bytes: 0 });
             }
-            let wanted = blob::Wants { sha256, ranges };
+            let wanted = blob::Wants { sha256, spliced: splice.filter(|_| !self.is_folder), ranges };
             let digests = blob::digests(&**source, wanted, progress).map_err(Error::io(path))?;
             let known = Known {
                 size: digests.size,
@@ -167,7 +184,7 @@ impl Artifact {
             if let Some(cache) = wants.cache {
                 cache.remember(&**source, &known);
             }
-            Ok(Read { path: path.clone(), bytes: known.size, known })
+            Ok(Read { path: path.clone(), bytes: known.size, known, spliced: digests.spliced })
         };
         let mut files = self.files.par_iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
         let card = self.card.as_ref().map(|card| blob::hash(&**card).map_err(Error::io(CARD))).transpose()?;
@@ -186,6 +203,7 @@ impl Artifact {
         let bytes_read = files.iter().map(|read| read.bytes).sum();
         let recalled = files.iter().filter(|read| read.bytes == 0 && read.known.size > 0).count();
         files.sort_by(|a, b| a.path.cmp(&b.path));
+        let spliced = files.iter().find_map(|read| read.spliced);
         let sha256 = files.iter().filter_map(|read| read.known.sha256).collect::<Vec<_>>();
         let file = |read: Read| File { path: read.path, size: read.known.size, blake3: read.known.blake3 };
         let listing = Listing::new(files.into_iter().map(file).collect())?;
@@ -198,7 +216,29 @@ impl Artifact {
         };
         let sha256 = if wants.sha256 == Sha256::Every { sha256 } else { vec![] };
         let measured = Measured { root, listing, card, manifest_asset };
-        Ok(Reading { measured, sha256, tensors, bytes_read, recalled })
+        Ok(Reading { measured, sha256, spliced, tensors, bytes_read, recalled })
+    }
+
+    /// The same artifact, which remembers what was read of each file before the pass that hashes it, so that headers are
+    /// read once too. Take a fresh one for each pass.
+    pub fn once(&self) -> Artifact {
+        let once = |(path, source): &(String, Arc<dyn ReadAt>)| {
+            (path.clone(), Arc::new(Once::new(source.clone())) as Arc<dyn ReadAt>)
+        };
+        Artifact { files: self.files.iter().map(once).collect(), ..self.with_files(vec![]) }
+    }
+
+    /// The same artifact with other files.
+    pub fn with_files(&self, files: Vec<(String, Arc<dyn ReadAt>)>) -> Artifact {
+        Artifact {
+            name: self.name.clone(),
+            is_folder: self.is_folder,
+            files,
+            card: self.card.clone(),
+            provenance: self.provenance.clone(),
+            ignored: self.ignored.clone(),
+            names: self.names.clone(),
+        }
     }
 
     /// The weights as one model, or `None` when there are none: the safetensors files, or else the GGUF files.
@@ -255,6 +295,7 @@ impl Artifact {
 struct Read {
     path: String,
     known: Known,
+    spliced: Option<Hash>,
     /// How many bytes were read for it.
     bytes: u64,
 }

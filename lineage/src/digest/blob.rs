@@ -6,6 +6,8 @@
 //!
 //! A range, such as a tensor, begins anywhere; what each block holds of it is cut and stitched as `subtree` says, from
 //! the bytes that are in the block anyway. SHA-256 cannot be split: it follows one window of blocks behind, on another core.
+//! A manifest that is embedded in the file covers the same stream with one change in it, so that change is made to what
+//! SHA-256 is fed with, and the file is read once all the same.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt as _};
 use countermark_formats::ReadAt;
+use countermark_formats::manifest::Splice;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -38,6 +41,8 @@ const WINDOW: u64 = 4 << 20;
 pub struct Wants<'a> {
     /// SHA-256 of the whole.
     pub sha256: bool,
+    /// SHA-256 of the whole with this change.
+    pub spliced: Option<&'a Splice>,
     /// Plain BLAKE3 of these ranges, sorted, none empty, none over another.
     pub ranges: &'a [Range<u64>],
 }
@@ -51,6 +56,8 @@ pub struct Digests {
     pub blake3: Hash,
     /// SHA-256, when it was wanted.
     pub sha256: Option<Hash>,
+    /// SHA-256 of the whole with the change, when it was wanted.
+    pub spliced: Option<Hash>,
     /// Plain BLAKE3 of each range that was wanted, in the same order.
     pub ranges: Vec<Hash>,
 }
@@ -91,19 +98,23 @@ fn pass(source: &(impl ReadAt + ?Sized), wants: Wants<'_>, progress: &(dyn Fn(u6
     if !ranges.windows(2).all(fits) || ranges.iter().any(|range| range.is_empty() || range.end > size) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "ranges overlap, are empty or exceed the file"));
     }
+    if wants.spliced.is_some_and(|splice| splice.at.start > splice.at.end || splice.at.end > size) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the change exceeds the file"));
+    }
+    let streams = Streams::new(&wants);
     let reader = Reader { source, size, ranges, progress };
     let found = if size <= BLOCK {
-        reader.small(wants.sha256)?
-    } else if wants.sha256 {
-        reader.with_sha256()?
-    } else {
+        reader.small(streams)?
+    } else if streams.is_empty() {
         reader.parallel(0..size)?.finish()
+    } else {
+        reader.with_sha256(streams)?
     };
     source.unchanged()?;
     let missing = || io::Error::other("a range was not hashed to its end");
     let ranges = found.ranges.into_iter().collect::<Option<_>>().ok_or_else(missing)?;
     let blake3 = found.root.ok_or_else(|| io::Error::other("too few parts for a root"))?;
-    Ok(Digests { size, blake3, sha256: found.sha256, ranges })
+    Ok(Digests { size, blake3, sha256: found.sha256, spliced: found.spliced, ranges })
 }
 
 /// Chaining value of the subtree at `range`, which must be a legal one, and the plain hash that these bytes have by
@@ -154,7 +165,72 @@ struct Reader<'a, S: ?Sized> {
 struct Found {
     root: Option<Hash>,
     sha256: Option<Hash>,
+    spliced: Option<Hash>,
     ranges: Vec<Option<Hash>>,
+}
+
+/// What SHA-256 is computed of: the bytes as they are, and those with a change.
+struct Streams<'a> {
+    plain: Option<Sha256>,
+    spliced: Option<Spliced<'a>>,
+}
+
+struct Spliced<'a> {
+    hasher: Sha256,
+    splice: &'a Splice,
+    is_done: bool,
+}
+
+impl<'a> Streams<'a> {
+    fn new(wants: &Wants<'a>) -> Self {
+        let spliced = |splice| Spliced { hasher: Sha256::new(), splice, is_done: false };
+        Streams { plain: wants.sha256.then(Sha256::new), spliced: wants.spliced.map(spliced) }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plain.is_none() && self.spliced.is_none()
+    }
+
+    /// Takes the bytes at `at`, which follow those that came before.
+    fn update(&mut self, bytes: &[u8], at: u64) {
+        match (&mut self.plain, &mut self.spliced) {
+            (Some(plain), Some(spliced)) => drop(rayon::join(|| plain.update(bytes), || spliced.update(bytes, at))),
+            (Some(plain), None) => plain.update(bytes),
+            (None, Some(spliced)) => spliced.update(bytes, at),
+            (None, None) => {}
+        }
+    }
+
+    /// Of the whole, and of the changed whole.
+    fn finish(self) -> (Option<Hash>, Option<Hash>) {
+        let spliced = self.spliced.map(|mut spliced| {
+            // Of a file without a byte nothing was taken.
+            if !spliced.is_done {
+                spliced.hasher.update(&spliced.splice.bytes);
+            }
+            Hash(spliced.hasher.finalize().into())
+        });
+        (self.plain.map(|plain| Hash(plain.finalize().into())), spliced)
+    }
+}
+
+impl Spliced<'_> {
+    fn update(&mut self, bytes: &[u8], at: u64) {
+        let Splice { at: Range { start, end }, bytes: other } = self.splice;
+        let past = at + bytes.len() as u64;
+        if !self.is_done {
+            if *start > past {
+                return self.hasher.update(bytes);
+            }
+            self.hasher.update(&bytes[..(start - at) as usize]);
+            self.hasher.update(other);
+            self.is_done = true;
+        }
+        let rest = (*end).max(at);
+        if rest < past {
+            self.hasher.update(&bytes[(rest - at) as usize..]);
+        }
+    }
 }
 
 /// What one block or part gives: its chaining value, and its share of each range, by index.
@@ -187,14 +263,17 @@ fn with_buffer<T>(size: u64, work: impl FnOnce(&mut [u8]) -> T) -> T {
 
 impl<S: ReadAt + ?Sized> Reader<'_, S> {
     /// A file of one read, as most files of a large folder are.
-    fn small(&self, sha256: bool) -> io::Result<Found> {
+    fn small(&self, mut streams: Streams<'_>) -> io::Result<Found> {
         with_buffer(self.size, |bytes| {
             (self.progress)(0);
             self.source.read_exact_at(bytes, 0)?;
             let whole = |range: &Range<u64>| Some(Hash::blake3(&bytes[range.start as usize..range.end as usize]));
+            streams.update(bytes, 0);
+            let (sha256, spliced) = streams.finish();
             let found = Found {
                 root: Some(Hash::blake3(bytes)),
-                sha256: sha256.then(|| Hash::sha256(bytes)),
+                sha256,
+                spliced,
                 ranges: self.ranges.iter().map(whole).collect(),
             };
             (self.progress)(self.size);
@@ -276,16 +355,15 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
     }
 
     /// The same, and SHA-256 over the window before the one that is read.
-    fn with_sha256(&self) -> io::Result<Found> {
+    fn with_sha256(&self, mut streams: Streams<'_>) -> io::Result<Found> {
         let mut ordered = Ordered::new(self.ranges);
-        let mut sha256 = Sha256::new();
         let window = || vec![0; WINDOW.min(self.size) as usize];
         let (mut ready, mut filling) = (window(), window());
         let (mut is_ready, mut at, mut part) = (0, 0, 0);
         while at < self.size || is_ready > 0 {
             let size = (self.size - at).min(filling.len() as u64) as usize;
             let (_, blocks) = rayon::join(
-                || sha256.update(&ready[..is_ready]),
+                || streams.update(&ready[..is_ready], at - is_ready as u64),
                 || -> io::Result<Vec<Done>> {
                     (self.progress)(0);
                     let blocks = filling[..size].par_chunks_mut(BLOCK as usize).enumerate();
@@ -301,7 +379,8 @@ impl<S: ReadAt + ?Sized> Reader<'_, S> {
             std::mem::swap(&mut ready, &mut filling);
             is_ready = size;
         }
-        Ok(Found { sha256: Some(Hash(sha256.finalize().into())), ..ordered.finish() })
+        let (sha256, spliced) = streams.finish();
+        Ok(Found { sha256, spliced, ..ordered.finish() })
     }
 
     fn block(&self, block: &mut [u8], at: u64) -> io::Result<Done> {
@@ -349,7 +428,7 @@ impl<'a> Ordered<'a> {
     }
 
     fn finish(self) -> Found {
-        Found { root: self.fold.root(), sha256: None, ranges: self.hashes }
+        Found { root: self.fold.root(), sha256: None, spliced: None, ranges: self.hashes }
     }
 }
 
@@ -378,14 +457,24 @@ mod tests {
     fn ranges_that_make_no_sense_are_refused() {
         let bytes = pattern(100);
         for ranges in [&[0..10, 5..20][..], &[10..10, 20..30], &[0..1, 90..101], &[5..20, 0..5]] {
-            let wants = Wants { sha256: false, ranges };
+            let wants = Wants { ranges, ..Wants::default() };
             assert!(digests(&bytes, wants, &|_| ()).is_err(), "{ranges:?}");
+        }
+        for (start, end) in [(5, 4), (0, 101), (101, 101)] {
+            let splice = Splice { at: start..end, bytes: vec![] };
+            let wants = Wants { spliced: Some(&splice), ..Wants::default() };
+            assert!(digests(&bytes, wants, &|_| ()).is_err(), "{splice:?}");
         }
     }
 
     /// Hashes everything again from each slice by itself.
-    fn slow(bytes: &[u8], ranges: &[Range<u64>], sha256: bool) -> Digests {
+    fn slow(bytes: &[u8], ranges: &[Range<u64>], sha256: bool, splice: Option<&Splice>) -> Digests {
+        let changed = |splice: &Splice| {
+            let (from, to) = (splice.at.start as usize, splice.at.end as usize);
+            Hash::sha256(&[&bytes[..from], &splice.bytes, &bytes[to..]].concat())
+        };
         Digests {
+            spliced: splice.map(changed),
             size: bytes.len() as u64,
             blake3: Hash::blake3(bytes),
             sha256: sha256.then(|| Hash::sha256(bytes)),
@@ -400,14 +489,20 @@ mod tests {
             length in prop_oneof![0_usize..3000, 0_usize..(40 << 20), Just(1 << 20), Just(4 << 20), Just(16 << 20)],
             edges in proptest::collection::vec(0_usize..(40 << 20), 0..40),
             sha256: bool,
+            changed: bool,
+            splice in (0.0..=1.0_f64, 0.0..=1.0_f64, 0_usize..5000),
         ) {
             let bytes = pattern(length);
             let mut edges: Vec<u64> = edges.into_iter().map(|edge| (edge % (length + 1)) as u64).collect();
             edges.sort_unstable();
             edges.dedup();
             let ranges: Vec<Range<u64>> = edges.windows(2).step_by(1 + length % 2).map(|pair| pair[0]..pair[1]).collect();
-            let wants = Wants { sha256, ranges: &ranges };
-            prop_assert_eq!(digests(&bytes, wants, &|_| ()).unwrap(), slow(&bytes, &ranges, sha256));
+            let start = (splice.0 * length as f64) as u64;
+            let end = start + (splice.1 * (length as u64 - start) as f64) as u64;
+            let splice = Splice { at: start..end, bytes: vec![0xcc; splice.2] };
+            let spliced = changed.then_some(&splice);
+            let wants = Wants { sha256, spliced, ranges: &ranges };
+            prop_assert_eq!(digests(&bytes, wants, &|_| ()).unwrap(), slow(&bytes, &ranges, sha256, spliced));
         }
     }
 }

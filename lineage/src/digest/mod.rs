@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod chunks;
 mod hash;
 pub mod listing;
+mod once;
 pub mod parts;
 pub mod records;
 pub mod slice;

@@ -1,13 +1,22 @@
 //! The bytes at hand against the signed listing: files, tensors, and what lies in the folder beside them.
+//!
+//! A manifest may be embedded in a single file. The statement then speaks of the file as it was before, which is read
+//! through a view of the one at hand, and the manifest of the one at hand without its own text: one read gives both.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use countermark_formats::ReadAt;
+use countermark_formats::manifest::{self, Found, Splice};
 
 use super::{Request, Rows};
 use crate::Error;
 use crate::bundle::Record;
-use crate::digest::artifact::{Artifact, CARD, Cache, Sha256, Wants};
+use crate::credential::embedded;
+use crate::credential::policy::CertificateRoot;
+use crate::digest::Hash;
+use crate::digest::artifact::{Artifact, CARD, Cache, Reading, Sha256, Wants};
 use crate::digest::blob;
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
@@ -15,30 +24,137 @@ use crate::graph::Kind;
 use crate::graph::statement::Statement;
 use crate::verdict::State;
 
+/// Row: there is a manifest inside the file, and it is the one that was checked.
+const EMBEDDED: &str = "embedded manifest";
+
+/// What is around a manifest inside the file at hand.
+pub(super) struct Around {
+    /// The range of the manifest's text.
+    pub span: Range<u64>,
+    /// SHA-256 of all other bytes.
+    pub sha256: Hash,
+}
+
+/// The file at hand, looked at for a manifest.
+#[derive(Default)]
+struct Inside {
+    /// The file as it was before, when the bundle's manifest is made to be inside.
+    before: Option<Artifact>,
+    /// What makes SHA-256 cover what an embedded manifest covers.
+    splice: Option<Splice>,
+    /// The embedded manifest and the range of its text.
+    found: Option<(Vec<u8>, Range<u64>)>,
+}
+
 /// Compares the bytes at hand with the signed listing and tensors, in one read, and names what differs. Nothing is hashed
-/// when there is a file whose name or size was not signed.
+/// when there is a file whose name or size was not signed. Answers what is around the bundle's manifest, when that is inside.
 pub(super) fn files(
     request: &Request<'_>,
+    record: &Record,
     statement: &Statement,
     cache: Option<&dyn Cache>,
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
-) {
-    let (artifact, predicate) = (request.artifact, &statement.predicate);
-    if artifact.is_folder != predicate.folder {
-        return rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
+) -> Option<Around> {
+    if request.artifact.is_folder != statement.predicate.folder {
+        let problem = "a folder was signed and a file is here, or the other way round";
+        rows.add("files", State::Invalid, problem);
+        return None;
     }
+    let once = request.artifact.once();
+    let Inside { before, splice, found } = inside(&once, record, rows)?;
+    let is_inside = before.is_some();
+    let artifact = before.unwrap_or(once);
     let sizes = artifact.files.iter().map(|(path, source)| (path.clone(), source.len())).collect();
-    let signed_sizes = predicate.listing.files().iter().map(|file| (file.path.clone(), file.size)).collect();
-    let found = differences(&signed_sizes, &sizes, artifact.is_folder);
-    if !found.is_empty() {
-        return rows.add("files", State::Invalid, found);
+    let signed = statement.predicate.listing.files();
+    let signed_sizes = signed.iter().map(|file| (file.path.clone(), file.size)).collect();
+    let differs = differences(&signed_sizes, &sizes, artifact.is_folder);
+    if !differs.is_empty() {
+        rows.add("files", State::Invalid, differs);
+        return None;
     }
-    let wants = Wants { sha256: Sha256::Manifest, tensors: predicate.tensors.is_some(), cache };
-    let reading = match artifact.read_once(&wants, progress) {
+    // A manifest inside takes the place of the SHA-256 that was signed: that one is of bytes which are not here as such.
+    let sha256 = if is_inside { Sha256::No } else { Sha256::Manifest };
+    let wants = Wants { sha256, tensors: statement.predicate.tensors.is_some(), cache };
+    let reading = match artifact.read_spliced(&wants, splice.as_ref(), progress) {
         Ok(reading) => reading,
-        Err(error) => return rows.add("files", State::Invalid, error.problem()),
+        Err(error) => {
+            rows.add("files", State::Invalid, error.problem());
+            return None;
+        }
     };
+    let around = found.zip(reading.spliced);
+    compare(&artifact, reading, statement, is_inside, rows);
+    let ((store, span), sha256) = around?;
+    if is_inside {
+        return Some(Around { span, sha256 });
+    }
+    // The statement is about the file with this manifest in it, so the manifest speaks for itself.
+    let roots = request.policy.into_iter().flat_map(|policy| &policy.certificate_roots);
+    let roots: Vec<_> = roots.filter_map(|root| CertificateRoot::to_der(root).ok()).collect();
+    for row in embedded::check_alone(&store, &span, sha256, &roots, request.now) {
+        rows.add(&format!("embedded {}", row.name), row.state, row.detail);
+    }
+    None
+}
+
+/// Looks for a manifest inside a single file. `None` when nothing may be read because of it; a row then says why.
+fn inside(artifact: &Artifact, record: &Record, rows: &mut Rows) -> Option<Inside> {
+    let [(name, source)] = &*artifact.files else { return Some(Inside::default()) };
+    if artifact.is_folder {
+        return Some(Inside::default());
+    }
+    // What the bundle's manifest says of itself is verified later, by the rows on the manifest.
+    let expected = record.manifest.as_ref().and_then(|store| embedded::embedding(&store.0).ok().flatten());
+    let found = manifest::find(name, &**source, expected.map(|expected| expected.format));
+    let (found, expected) = match (found, expected) {
+        (Ok(Some(Found::Embedded(found))), Some(expected)) => (found, expected),
+        (Ok(Some(Found::Embedded(found))), None) => {
+            let splice = Some(found.without_value());
+            return Some(Inside { before: None, splice, found: Some((found.store, found.span)) });
+        }
+        (Ok(Some(Found::Unspecified { place })), _) => {
+            let detail = format!("found at an unspecified place ({place}), not checked");
+            rows.add(EMBEDDED, State::Unknown, detail);
+            return Some(Inside::default());
+        }
+        (Ok(None), Some(expected)) => {
+            let detail = format!("belongs inside this {} file and is not there", expected.format);
+            rows.add(EMBEDDED, State::Unknown, detail);
+            return Some(Inside::default());
+        }
+        (Err(problem), Some(_)) => {
+            rows.add(EMBEDDED, State::Invalid, problem.to_string());
+            return None;
+        }
+        (Err(problem), None) if problem.met => {
+            rows.add(EMBEDDED, State::Invalid, problem.to_string());
+            return Some(Inside::default());
+        }
+        (Ok(None) | Err(_), None) => return Some(Inside::default()),
+    };
+    let original = match found.take_out(source, &expected.undo) {
+        Ok(original) => original,
+        Err(error) => {
+            rows.add(EMBEDDED, State::Invalid, error.to_string());
+            return None;
+        }
+    };
+    if record.manifest.as_ref().is_some_and(|store| store.0 == found.store) {
+        let (format, Range { start, end }) = (found.format, &found.span);
+        let detail = format!("bytes {start} to {end} of the {format} file are that of the bundle");
+        rows.add(EMBEDDED, State::Verified, detail);
+    } else {
+        rows.add(EMBEDDED, State::Invalid, "the manifest inside the file is not that of the bundle");
+    }
+    let view = vec![(name.clone(), Arc::new(original.view) as Arc<dyn ReadAt>)];
+    let found = Some((found.store, found.span));
+    Some(Inside { before: Some(artifact.with_files(view)), splice: Some(original.splice), found })
+}
+
+/// Compares what was read with what was signed. `is_inside`: without the manifest, which is inside the file.
+fn compare(artifact: &Artifact, reading: Reading, statement: &Statement, is_inside: bool, rows: &mut Rows) {
+    let predicate = &statement.predicate;
     let measured = reading.measured;
     let hashes = |listing: &Listing| listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect();
     let found = differences(&hashes(&predicate.listing), &hashes(&measured.listing), artifact.is_folder);
@@ -46,13 +162,14 @@ pub(super) fn files(
         rows.add("files", State::Invalid, found);
         return tensors(reading.tensors, statement, rows);
     }
-    if statement.sha256() != measured.manifest_asset {
+    if !is_inside && statement.sha256() != measured.manifest_asset {
         let problem = "the signed SHA-256 is not that of the bytes, though their BLAKE3 is";
         return rows.add("files", State::Invalid, problem);
     }
     let hashed = artifact.files.len() - reading.recalled;
     let plural = if hashed == 1 { "file" } else { "files" };
-    let mut detail = format!("{hashed} {plural} re-hashed, root {}", measured.root.short());
+    let without = if is_inside { " without its manifest" } else { "" };
+    let mut detail = format!("{hashed} {plural} re-hashed{without}, root {}", measured.root.short());
     if reading.recalled > 0 {
         detail += &format!("; {} digests came from the cache, not from the bytes", reading.recalled);
     }

@@ -1,4 +1,5 @@
-//! Writes the C2PA manifest store of a release, as a sidecar. The only file that uses the crate `c2pa`.
+//! Writes the C2PA manifest store of a release, as a sidecar or, with [`embed`], into the file. Only here is the crate
+//! `c2pa` used.
 //!
 //! A store says: this key made this claim about exactly these bytes, and these were the inputs. Everything in it is the
 //! signer's own word (*created*, in C2PA's terms). What it holds is checked by
@@ -24,10 +25,12 @@ use countermark_lineage::credential::c2pa as checker;
 use countermark_lineage::credential::keys::{Algorithm, PrivateKey};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::{Kind, Relation};
-use countermark_lineage::verdict::State;
+use countermark_lineage::verdict::{Check, State};
 use serde_json::json;
 
 use crate::certificate::{CertificateError, Chain};
+
+pub mod embed;
 
 /// The format does not matter to a sidecar; this one makes the crate treat the bytes as opaque.
 const OPAQUE: &str = "application/octet-stream";
@@ -64,6 +67,17 @@ pub enum C2paError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file has no place for a manifest.
+    #[error("{name}: {source}")]
+    Place {
+        /// The file.
+        name: String,
+        /// Why.
+        source: countermark_formats::Error,
+    },
+    /// The file with the manifest cannot be written.
+    #[error(transparent)]
+    Write(#[from] crate::Error),
     /// The store that was just signed does not verify.
     #[error(
         "the manifest just signed does not verify: {0}\nhelp: do not publish it; report this with the message above"
@@ -180,19 +194,40 @@ pub struct ParentManifest<'a> {
 /// [`C2paError::Parent`] when a parent's manifest does not verify for the parent's bytes or names another statement or
 /// root, [`C2paError::Verify`] when the result is not what [`checker::check`] accepts, and whatever the crate refuses.
 pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paError> {
-    let Release { name, kind, generated, asset_sha256, statement, root, marks, listing, mut parents } = release;
-    let expected_parents: Vec<_> = parents
-        .iter()
-        .map(|parent| checker::ExpectedParent { statement: parent.statement, root: parent.root })
-        .collect();
+    let Release { asset_sha256, statement, root, marks, .. } = release;
+    let parents = expected_parents(&release);
+    let mut builder = builder(release, vec![], true, signer)?;
+    let mut binding = DataHash::new("whole file", "sha256");
+    binding.set_hash(asset_sha256.to_vec());
+    builder.add_assertion(DataHash::LABEL, &binding)?;
+    let store = builder.sign_embeddable("application/c2pa")?;
 
+    let expected = checker::Expected { asset_sha256, statement, root, marks, parents: &parents };
+    accept(&checker::check(&store, &expected, &[signer.chain[1].clone()], now()))?;
+    Ok(store)
+}
+
+fn expected_parents(release: &Release<'_>) -> Vec<checker::ExpectedParent> {
+    let expected = |parent: &Parent<'_>| checker::ExpectedParent { statement: parent.statement, root: parent.root };
+    release.parents.iter().map(expected).collect()
+}
+
+/// A manifest with everything but its binding. Without `is_named` it names no statement. `more` are further assertions.
+fn builder(
+    release: Release<'_>,
+    more: Vec<serde_json::Value>,
+    is_named: bool,
+    signer: &Signer,
+) -> Result<Builder, C2paError> {
+    let Release { name, kind, generated, statement, root, marks, listing, mut parents, .. } = release;
     let relationships = relationships(&parents);
-    let mut assertions = vec![
-        json!({"label": "c2pa.actions.v2", "created": true,
-               "data": {"actions": actions(&parents, &relationships, source_type(kind, generated))}}),
-        json!({"label": checker::LINEAGE, "created": true,
-               "data": {"schema": checker::LINEAGE_SCHEMA, "statement": hex(statement), "root": hex(root), "kind": kind}}),
-    ];
+    let mut assertions = vec![json!({"label": "c2pa.actions.v2", "created": true,
+               "data": {"actions": actions(&parents, &relationships, source_type(kind, generated))}})];
+    if is_named {
+        assertions.push(json!({"label": checker::LINEAGE, "created": true,
+               "data": {"schema": checker::LINEAGE_SCHEMA, "statement": hex(statement), "root": hex(root), "kind": kind}}));
+    }
+    assertions.extend(more);
     if !marks.is_empty() {
         let records: Vec<_> = marks.iter().copied().map(hex).collect();
         assertions.push(json!({"label": checker::WATERMARK, "created": true,
@@ -229,21 +264,15 @@ pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paErro
         ingredient.set_data_ref(data)?;
         builder.add_ingredient(ingredient);
     }
-    let mut binding = DataHash::new("whole file", "sha256");
-    binding.set_hash(asset_sha256.to_vec());
-    builder.add_assertion(DataHash::LABEL, &binding)?;
-    let store = builder.sign_embeddable("application/c2pa")?;
+    Ok(builder)
+}
 
-    let expected = checker::Expected { asset_sha256, statement, root, marks, parents: &expected_parents };
-    verify(&store, &expected, signer)?;
-    Ok(store)
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// Everything must be verified, save that a parent's signer may be unknown here.
-fn verify(store: &[u8], expected: &checker::Expected<'_>, signer: &Signer) -> Result<(), C2paError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let anchor = signer.chain.last().cloned().into_iter().collect::<Vec<_>>();
-    let rows = checker::check(store, expected, &anchor, now);
+fn accept(rows: &[Check]) -> Result<(), C2paError> {
     match rows.iter().find(|row| match &*row.name {
         checker::PARENT_SIGNERS => row.state > State::UnknownSigner,
         _ => row.state != State::Verified,
