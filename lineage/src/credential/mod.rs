@@ -1,11 +1,15 @@
-//! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, and whom a policy trusts.
+//! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, whom a policy trusts,
+//! and what no longer counts.
 
 mod assertions;
 pub mod c2pa;
 mod cose;
 pub mod dsse;
+pub mod hand_over;
 mod jumbf;
 pub mod keys;
+pub mod logged;
 mod manifest;
 pub mod policy;
+pub mod revocation;
 mod x509;

@@ -1,6 +1,6 @@
 //! Records against the signed tree: recomputed from the bytes at hand, or proven one by one without them.
 
-use super::{Examiner, Request, Rows, open_bundle};
+use super::{Belief, Examiner, Named, Request, Rows, open_bundle};
 use crate::Error;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
@@ -46,6 +46,10 @@ pub struct RecordRequest<'a> {
     pub proof: &'a RecordProof,
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
+    /// Revocation lists that are at hand.
+    pub revocations: &'a [Named],
+    /// Hand-overs that are at hand, beside those of the bundle.
+    pub hand_overs: &'a [Named],
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
@@ -76,7 +80,13 @@ pub fn record(request: &RecordRequest<'_>) -> (Verdict, Option<Records>) {
 fn examine(request: &RecordRequest<'_>, rows: &mut Rows) -> Option<(Statement, String)> {
     let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let belief = Belief {
+        policy: request.policy,
+        revocations: request.revocations,
+        hand_overs: request.hand_overs,
+        now: request.now,
+    };
+    let examiner = Examiner::new(&bundle, &belief, &no_policy, rows);
     let first = &bundle.records[0];
     let (artifact, id) = examiner.statement(first, "", rows)?;
     let mut signer = examiner.signer(&artifact, &id, "", rows);

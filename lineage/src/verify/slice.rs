@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::{Examiner, Rows, open_bundle};
+use super::{Belief, Examiner, Named, Rows, open_bundle};
 use crate::Error;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
@@ -20,6 +20,10 @@ pub struct Request<'a> {
     pub file: Option<&'a str>,
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
+    /// Revocation lists that are at hand.
+    pub revocations: &'a [Named],
+    /// Hand-overs that are at hand, beside those of the bundle.
+    pub hand_overs: &'a [Named],
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
@@ -70,7 +74,13 @@ pub fn verify(
 fn evidence(request: &Request<'_>, rows: &mut Rows) -> Option<(Statement, Hash, String)> {
     let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let belief = Belief {
+        policy: request.policy,
+        revocations: request.revocations,
+        hand_overs: request.hand_overs,
+        now: request.now,
+    };
+    let examiner = Examiner::new(&bundle, &belief, &no_policy, rows);
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
     let signer = examiner.signer(&statement, &id, "", rows);
