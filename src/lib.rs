@@ -5,7 +5,9 @@
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
-//! [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
+//! [`cosign`] adds a signature to it,
+//! [`revoke`] says what no longer counts, [`mod@hand_over`] gives the rights of one key to another, [`verify`] turns a bundle
+//! and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
 //!
 //! ```
@@ -31,6 +33,7 @@
 pub mod attack;
 mod cache;
 pub mod card;
+pub mod cosign;
 pub mod derivation;
 pub mod detect;
 pub mod diff;
@@ -39,13 +42,16 @@ pub mod disclose;
 mod error;
 pub mod export;
 pub mod graph;
+pub mod hand_over;
 pub mod keyset;
 pub mod mark;
 mod marks;
 mod progress;
 pub mod records;
+pub mod revoke;
 pub mod sign;
 pub mod slice;
+mod trust;
 pub mod verify;
 
 pub use countermark_badge as badge;

@@ -26,8 +26,8 @@ use crate::digest::artifact::{Artifact, Cache};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
-pub use trust::Named;
-use trust::{Belief, CLOCK_SKEW, Standing, Trust};
+pub use trust::{Belief, Named};
+use trust::{CLOCK_SKEW, Standing, Trust};
 
 /// What to verify, and against what.
 pub struct Request<'a> {
@@ -112,6 +112,25 @@ pub fn verify_with(request: &Request<'_>, look: &Look<'_>, progress: &(dyn Fn(u6
     let scope = look.part.map(|part| printable(&part.to_string(), 1000));
     let schema = if scope.is_some() { SCHEMA_OF_PART } else { SCHEMA }.to_owned();
     Verdict { schema, state, name, root, statement, signer, scope, checks: rows.0 }
+}
+
+/// Checks everything that a bundle holds, and nothing of the artifact's bytes: what somebody sees who is sent the bundle
+/// alone. The verdict says so in its scope.
+pub fn bundle(bytes: &[u8], belief: &Belief<'_>) -> Verdict {
+    let mut rows = Rows::default();
+    let no_policy = Policy::default();
+    let subject = open_bundle(bytes, &mut rows).and_then(|bundle| {
+        let examiner = Examiner::new(&bundle, belief, &no_policy, &mut rows);
+        let record = &bundle.records[0];
+        let (statement, id) = examiner.statement(record, "", &mut rows)?;
+        let signer = examiner.signer(&statement, &id, "", &mut rows);
+        examiner.evidence(record, &statement, &id, false, &mut rows);
+        Some((statement.name().to_owned(), statement.root().to_string(), id.to_string(), signer))
+    });
+    let (name, root, statement, signer) = subject.unwrap_or_default();
+    let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
+    let scope = Some("the bundle, without the bytes that it speaks for".to_owned());
+    Verdict { schema: SCHEMA_OF_PART.to_owned(), state, name, root, statement, signer, scope, checks: rows.0 }
 }
 
 /// Whom and what the verdict is about.

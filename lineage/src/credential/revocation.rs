@@ -144,6 +144,21 @@ pub enum Target {
     Certificate(Hash),
 }
 
+impl Target {
+    /// The public key or the certificate that the first block of a PEM text holds.
+    pub fn of_pem(text: &str) -> Option<Self> {
+        const END: &str = "-----END ";
+        let text = &text[text.find("-----BEGIN ")?..];
+        let end = text.find(END)?;
+        let last = text[end..].find('\n').map_or(text.len(), |line| end + line);
+        match der::pem::decode_vec(&text.as_bytes()[..last]).ok()? {
+            ("PUBLIC KEY", der) => PublicKey::from_spki(&der).map(Target::Key),
+            ("CERTIFICATE", der) => Some(Target::Certificate(Hash::sha256(&der))),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
 //! Records against the signed tree: recomputed from the bytes at hand, or proven one by one without them.
 
-use super::{Belief, Examiner, Named, Request, Rows, open_bundle};
+use super::{Belief, Examiner, Request, Rows, open_bundle};
 use crate::Error;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
@@ -44,14 +44,8 @@ pub struct RecordRequest<'a> {
     pub bundle: &'a [u8],
     /// The proof.
     pub proof: &'a RecordProof,
-    /// Whom to believe. Without it nobody is known.
-    pub policy: Option<&'a Policy>,
-    /// Revocation lists that are at hand.
-    pub revocations: &'a [Named],
-    /// Hand-overs that are at hand, beside those of the bundle.
-    pub hand_overs: &'a [Named],
-    /// The time to judge by, in Unix seconds.
-    pub now: i64,
+    /// Whom to believe, and when.
+    pub belief: Belief<'a>,
 }
 
 /// Checks a proof about a record, and the statement that signs its tree: signature, signer, manifest, log and ancestry. No
@@ -80,13 +74,7 @@ pub fn record(request: &RecordRequest<'_>) -> (Verdict, Option<Records>) {
 fn examine(request: &RecordRequest<'_>, rows: &mut Rows) -> Option<(Statement, String)> {
     let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
-    let belief = Belief {
-        policy: request.policy,
-        revocations: request.revocations,
-        hand_overs: request.hand_overs,
-        now: request.now,
-    };
-    let examiner = Examiner::new(&bundle, &belief, &no_policy, rows);
+    let examiner = Examiner::new(&bundle, &request.belief, &no_policy, rows);
     let first = &bundle.records[0];
     let (artifact, id) = examiner.statement(first, "", rows)?;
     let mut signer = examiner.signer(&artifact, &id, "", rows);

@@ -23,10 +23,14 @@ pub type Named = (String, Vec<u8>);
 
 /// Whom to believe, when, and what is known of keys beside that.
 #[derive(Clone, Copy)]
-pub(super) struct Belief<'a> {
+pub struct Belief<'a> {
+    /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
+    /// Revocation lists that are at hand. Those of issuers that the policy names count.
     pub revocations: &'a [Named],
+    /// Hand-overs that are at hand, beside those of the bundle.
     pub hand_overs: &'a [Named],
+    /// The time to judge by, in Unix seconds.
     pub now: i64,
 }
 
