@@ -6,7 +6,9 @@
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`mod@embed`] puts a manifest
 //! into a file, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
-//! [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
+//! [`cosign`] adds a signature to it,
+//! [`revoke`] says what no longer counts, [`mod@hand_over`] gives the rights of one key to another, [`verify`] turns a bundle
+//! and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
 //!
 //! ```
@@ -32,6 +34,7 @@
 pub mod attack;
 mod cache;
 pub mod card;
+pub mod cosign;
 pub mod derivation;
 pub mod detect;
 pub mod diff;
@@ -41,14 +44,17 @@ pub mod embed;
 mod error;
 pub mod export;
 pub mod graph;
+pub mod hand_over;
 pub mod key;
 pub mod keyset;
 pub mod mark;
 mod marks;
 mod progress;
 pub mod records;
+pub mod revoke;
 pub mod sign;
 pub mod slice;
+mod trust;
 pub mod verify;
 
 pub use countermark_badge as badge;

@@ -15,6 +15,7 @@ use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify::records as judge;
 use serde::Serialize;
 
+use crate::trust::Trust;
 use crate::{Error, Progress, keyset};
 
 mod duplicates;
@@ -257,11 +258,11 @@ pub struct Checked {
 /// # Errors
 /// When a file cannot be read. Evidence that is wrong is a verdict, not an error.
 pub fn check(request: &CheckRequest) -> Result<Checked, Error> {
-    let policy = request.policy.as_deref().map(keyset::load_policy).transpose()?;
+    let trust = Trust::load(request.policy.as_deref(), &[], &[])?;
     let proof = RecordProof::parse(&files::read(&request.proof, MAX_PROOF)?)
         .map_err(|error| countermark_io::Error::refused(&request.proof, error.problem(), "name a proof of a record"))?;
     let bundle = files::read(&request.bundle, MAX_BUNDLE)?;
-    let judged = judge::RecordRequest { bundle: &bundle, proof: &proof, policy: policy.as_ref(), now: keyset::now() };
+    let judged = judge::RecordRequest { bundle: &bundle, proof: &proof, belief: trust.belief(keyset::now()) };
     let (verdict, records) = judge::record(&judged);
     let format = records.map(|records| records.format);
     Ok(Checked { verdict, record: describe(format, &proof) })

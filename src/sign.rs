@@ -22,6 +22,7 @@ use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::embedded::embedding;
+use countermark_lineage::credential::hand_over::Signed as HandOver;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::credential::policy::{CertificateRoot, Policy};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
@@ -33,7 +34,7 @@ use serde::Serialize;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
-use crate::{Error, Progress, embed, keyset, marks, records};
+use crate::{Error, Progress, embed, hand_over, keyset, marks, records};
 
 mod reuse;
 
@@ -176,7 +177,10 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     let certificate = keyset::certificate_path(&request.key, request.certificate.as_deref());
     let chain = keyset::read_chain(&certificate)?;
     let signer = Signer::new(key.clone(), &chain)?;
-    let old = request.reuse.as_deref().map(|path| Old::open(path, &key.public())).transpose()?;
+    let hand_overs = hand_over::known(&request.key, &key.public())?;
+    let owners: Vec<PublicKey> =
+        std::iter::once(key.public()).chain(hand_overs.iter().map(|signed| signed.content.from)).collect();
+    let old = request.reuse.as_deref().map(|path| Old::open(path, &owners)).transpose()?;
     let mut parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
     if let Some(old) = &old {
@@ -199,8 +203,8 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     warnings.extend(keyset::expiry_warning(&chain, &certificate, keyset::now())?);
     let (measured, tensors) = (reading.measured, reading.tensors?);
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
-    let records = mark_records(request, &measured, &key.public())?;
-    let draft = Draft { request, old, key, parents, artifact, measured, tensors, log, records };
+    let records = mark_records(request, &measured, &owners)?;
+    let draft = Draft { request, old, key, parents, artifact, measured, tensors, log, records, hand_overs };
 
     let statement = draft.statement(progress)?;
     let payload = statement.to_payload();
@@ -223,7 +227,10 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         None => files::write(&manifest, &store, files::PUBLIC)?,
     }
     let record = draft.record(Envelope::sign(&payload, &*draft.key)?, store, logged);
-    files::write(&out, collect(record, draft.parents)?.to_json().as_bytes(), files::PUBLIC)?;
+    let mut bundle = collect(record, draft.parents)?;
+    hand_over::add(&mut bundle.hand_overs, draft.hand_overs.into_iter().map(|signed| signed.file));
+    hand_over::keep_needed(&mut bundle)?;
+    files::write(&out, bundle.to_json().as_bytes(), files::PUBLIC)?;
     let (bytes_read, recalled) = (reading.bytes_read, reading.recalled);
     Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
 }
@@ -289,11 +296,12 @@ pub(crate) fn refuse(path: &Path, problem: String, help: &str) -> Error {
 }
 
 /// Commitment records of the marks in this artifact, each once.
-fn mark_records(request: &Request, measured: &Measured, public: &PublicKey) -> Result<Vec<Vec<u8>>, Error> {
+fn mark_records(request: &Request, measured: &Measured, owners: &[PublicKey]) -> Result<Vec<Vec<u8>>, Error> {
     let mut records = marks::records_of(&marks::folder(&request.key), measured.root)?;
     for path in &request.marks {
         let record = marks::read_record(path)?;
-        if marks::owner_of(&record)? != public.id() {
+        let owner = marks::owner_of(&record)?;
+        if !owners.iter().any(|known| known.id() == owner) {
             return Err(refuse(
                 path,
                 "is the commitment of another owner".to_owned(),
@@ -319,6 +327,8 @@ struct Draft<'a> {
     log: Option<Log>,
     /// Commitment records of the marks in it.
     records: Vec<Vec<u8>>,
+    /// By which the key came to its rights.
+    hand_overs: Vec<HandOver>,
 }
 
 /// The receipts of the release and of each mark, all under one checkpoint.
@@ -471,6 +481,8 @@ pub(crate) fn kind_of(artifact: &Artifact) -> Kind {
 /// The artifact's record, and each record of its ancestors once: whatever else a parent's bundle holds stays behind.
 fn collect(record: Record, parents: Vec<OpenParent>) -> Result<Bundle, Error> {
     let mut known = BTreeMap::new();
+    let mut hand_overs = Vec::new();
+    parents.iter().for_each(|parent| hand_over::add(&mut hand_overs, parent.bundle.hand_overs.iter().cloned()));
     let mut edges: Vec<Hash> = parents.iter().map(|parent| parent.id).collect();
     for other in parents.into_iter().flat_map(|parent| parent.bundle.records) {
         known.insert(other.statement.id()?, other);
@@ -483,5 +495,5 @@ fn collect(record: Record, parents: Vec<OpenParent>) -> Result<Bundle, Error> {
         edges.extend(statement.predicate.parents.iter().map(|parent| parent.statement));
         records.push(other);
     }
-    Ok(Bundle::new(records))
+    Ok(Bundle { hand_overs, ..Bundle::new(records) })
 }

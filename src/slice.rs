@@ -16,6 +16,7 @@ use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify::slice as judge;
 use serde::Serialize;
 
+use crate::trust::Trust;
 use crate::{Error, Progress, keyset};
 
 const HELP: &str = "nothing was replaced; free some space and try again";
@@ -132,9 +133,9 @@ pub fn check(request: &CheckRequest) -> Result<Checked, Error> {
         },
         Against::Bundle { bundle, file, policy } => {
             let bundle = files::read(bundle, MAX_BUNDLE)?;
-            let policy = policy.as_deref().map(keyset::load_policy).transpose()?;
-            let request =
-                judge::Request { bundle: &bundle, file: file.as_deref(), policy: policy.as_ref(), now: keyset::now() };
+            let trust = Trust::load(policy.as_deref(), &[], &[])?;
+            let belief = trust.belief(keyset::now());
+            let request = judge::Request { bundle: &bundle, file: file.as_deref(), belief };
             let (verdict, proven) = judge::verify(&request, &mut proof, &mut sink)?;
             Checked { proven, problem: None, verdict: Some(verdict) }
         }

@@ -10,6 +10,7 @@ use countermark_lineage::verify as judge;
 
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
+use crate::trust::Trust;
 use crate::{Error, Progress, keyset, records};
 
 const MAX_MANIFEST: u64 = 64 << 20;
@@ -23,6 +24,10 @@ pub struct Request {
     pub bundle: Option<PathBuf>,
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<PathBuf>,
+    /// Revocation lists, beside those that lie by the policy or are named in it.
+    pub revocations: Vec<PathBuf>,
+    /// Hand-overs from keys of the policy to others, beside those in the bundle.
+    pub hand_overs: Vec<PathBuf>,
     /// Ask for an anchor that is included, whatever the policy says.
     pub require_anchor: bool,
     /// The name that the signer must have given it, whatever it is called here.
@@ -52,6 +57,8 @@ impl Request {
             path,
             bundle: None,
             policy: None,
+            revocations: vec![],
+            hand_overs: vec![],
             require_anchor: false,
             name: None,
             part: None,
@@ -66,7 +73,7 @@ impl Request {
 /// # Errors
 /// When the path, the policy or a bundle that was named cannot be read. Evidence that is wrong is a verdict, not an error.
 pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Error> {
-    let policy = request.policy.as_deref().map(keyset::load_policy).transpose()?;
+    let trust = Trust::load(request.policy.as_deref(), &request.revocations, &request.hand_overs)?;
     let path = files::local(&request.path)?;
     let bundle = match &request.bundle {
         Some(path) => Some(files::read(path, MAX_BUNDLE)?),
@@ -78,7 +85,9 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         artifact: &artifact,
         bundle: bundle.as_deref(),
         sidecars: &sidecars(&path)?,
-        policy: policy.as_ref(),
+        policy: trust.policy.as_ref(),
+        revocations: &trust.revocations,
+        hand_overs: &trust.hand_overs,
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),

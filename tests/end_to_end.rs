@@ -173,6 +173,8 @@ impl Judge {
             records: None,
             now: keyset::now(),
             at: false,
+            revocations: &[],
+            hand_overs: &[],
         };
         let verdict = countermark::lineage::verify::verify(&request, &|_| ());
         assert_eq!(verdict.state, State::Invalid, "{what}: {verdict:#?}");

@@ -4,14 +4,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::anchor::Anchor;
 use crate::commands::badge::Badge;
+use crate::commands::cosign::Cosign;
 use crate::commands::demo::Demo;
 use crate::commands::derivation::Derivation;
 use crate::commands::diff::Diff;
 use crate::commands::digest::Digest;
+use crate::commands::hand_over::HandOver;
 use crate::commands::key::Key;
 use crate::commands::keygen::Keygen;
 use crate::commands::lineage::Lineage;
 use crate::commands::manifest::Manifest;
+use crate::commands::policy::Policy;
+use crate::commands::revoke::Revoke;
 use crate::commands::sign::Sign;
 use crate::commands::verify::Verify;
 use crate::commands::watermark::Watermark;
@@ -51,6 +55,11 @@ pub enum Command {
     #[command(subcommand)]
     Manifest(Manifest),
     Verify(Verify),
+    Cosign(Cosign),
+    HandOver(HandOver),
+    Revoke(Box<Revoke>),
+    #[command(subcommand)]
+    Policy(Policy),
     #[command(subcommand)]
     Badge(Badge),
     Demo(Demo),

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
 use crate::credential::dsse::Envelope;
+use crate::credential::hand_over::MAX_HAND_OVERS;
+use crate::credential::logged::Logged;
 use crate::limit::at_most;
 
 /// Schema of the file.
@@ -27,6 +29,9 @@ pub struct Bundle {
     /// The artifact's record, then those of its ancestors, each statement once.
     #[serde(deserialize_with = "at_most::<10_000, _, _>")]
     pub records: Vec<Record>,
+    /// From keys that the policy may know to keys that signed here.
+    #[serde(default, deserialize_with = "at_most::<MAX_HAND_OVERS, _, _>", skip_serializing_if = "Vec::is_empty")]
+    pub hand_overs: Vec<Logged>,
 }
 
 /// What speaks for one artifact.
@@ -93,7 +98,7 @@ impl std::fmt::Debug for Bytes {
 impl Bundle {
     /// A bundle of these records.
     pub fn new(records: Vec<Record>) -> Self {
-        Bundle { schema: SCHEMA.to_owned(), records }
+        Bundle { schema: SCHEMA.to_owned(), records, hand_overs: vec![] }
     }
 
     /// Reads a bundle. Nothing in it is verified by this.

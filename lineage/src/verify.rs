@@ -4,8 +4,11 @@
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
 mod files;
+mod hand_overs;
 pub mod records;
+mod signers;
 pub mod slice;
+mod trust;
 
 use std::collections::BTreeMap;
 
@@ -16,11 +19,16 @@ use crate::anchor::proof::{Place, Proof};
 use crate::bundle::{Bundle, Mark, Receipt, Record};
 use crate::credential::c2pa;
 use crate::credential::embedded::{self, Place as Where};
+use crate::credential::keys::PublicKey;
 use crate::credential::policy::{CertificateRoot, Policy};
+use crate::credential::revocation::Target;
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Cache};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
+
+pub use trust::{Belief, Named};
+use trust::{CLOCK_SKEW, Standing, Trust};
 
 /// What to verify, and against what.
 pub struct Request<'a> {
@@ -32,6 +40,10 @@ pub struct Request<'a> {
     pub sidecars: &'a [(String, Vec<u8>)],
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
+    /// Revocation lists that are at hand. Those of issuers that the policy names count.
+    pub revocations: &'a [Named],
+    /// Hand-overs that are at hand, beside those of the bundle.
+    pub hand_overs: &'a [Named],
     /// Ask for an anchor that is included, whatever the policy says.
     pub require_anchor: bool,
     /// Ask for a release of this name: a copy may be renamed, and another release of the same signer put in its place.
@@ -42,6 +54,13 @@ pub struct Request<'a> {
     pub now: i64,
     /// True when [`Request::now`] is not the present but a time that somebody asked for, which a row then says.
     pub at: bool,
+}
+
+impl<'a> Request<'a> {
+    fn belief(&self) -> Belief<'a> {
+        let Request { policy, revocations, hand_overs, now, .. } = *self;
+        Belief { policy, revocations, hand_overs, now }
+    }
 }
 
 /// How the bytes at hand are looked at.
@@ -96,6 +115,25 @@ pub fn verify_with(request: &Request<'_>, look: &Look<'_>, progress: &(dyn Fn(u6
     Verdict { schema, state, name, root, statement, signer, scope, checks: rows.0 }
 }
 
+/// Checks everything that a bundle holds, and nothing of the artifact's bytes: what somebody sees who is sent the bundle
+/// alone. The verdict says so in its scope.
+pub fn bundle(bytes: &[u8], belief: &Belief<'_>) -> Verdict {
+    let mut rows = Rows::default();
+    let no_policy = Policy::default();
+    let subject = open_bundle(bytes, &mut rows).and_then(|bundle| {
+        let examiner = Examiner::new(&bundle, belief, &no_policy, &mut rows);
+        let record = &bundle.records[0];
+        let (statement, id) = examiner.statement(record, "", &mut rows)?;
+        let signer = examiner.signer(&statement, &id, "", &mut rows);
+        examiner.evidence(record, &statement, &id, false, &mut rows);
+        Some((statement.name().to_owned(), statement.root().to_string(), id.to_string(), signer))
+    });
+    let (name, root, statement, signer) = subject.unwrap_or_default();
+    let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
+    let scope = Some("the bundle, without the bytes that it speaks for".to_owned());
+    Verdict { schema: SCHEMA_OF_PART.to_owned(), state, name, root, statement, signer, scope, checks: rows.0 }
+}
+
 /// Whom and what the verdict is about.
 struct Subject {
     statement: Statement,
@@ -115,7 +153,7 @@ fn examine(
     };
     let bundle = open_bundle(bytes, rows)?;
     let no_policy = Policy::default();
-    let mut examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let mut examiner = Examiner::new(&bundle, &request.belief(), &no_policy, rows);
 
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
@@ -150,12 +188,29 @@ fn open_bundle(bytes: &[u8], rows: &mut Rows) -> Option<Bundle> {
 
 /// No anchor backend exists yet: say so, and never count what is not there.
 fn anchor(policy: &Policy, required: bool, rows: &mut Rows) {
-    let (state, detail) = if required || policy.require.anchor {
-        (State::Unknown, "an anchor is required and the bundle holds none")
+    let (state, detail) = if policy.require.anchor.is_required() {
+        (State::Unknown, format!("{} is required and the bundle holds none", policy.require.anchor.describe()))
+    } else if required {
+        (State::Unknown, "an anchor is required and the bundle holds none".to_owned())
     } else {
-        (State::Unanchored, "none; the time rests on the signer's word and on the log")
+        (State::Unanchored, "none; the time rests on the signer's word and on the log".to_owned())
     };
     rows.add("anchor", state, detail);
+}
+
+/// What the policy asks for and no row has shown: an absent row is no proof.
+fn required(policy: &Policy, rows: &mut Rows) {
+    let shown = |fits: &dyn Fn(&str) -> bool, rows: &Rows| {
+        rows.0.iter().any(|row| fits(&row.name) && row.state == State::Verified)
+    };
+    if policy.require.timestamp && !shown(&|name| name == "manifest timestamp", rows) {
+        let detail = "the policy asks for a time-stamp in the C2PA manifest, and none was verified";
+        rows.add("manifest timestamp", State::Unknown, detail);
+    }
+    if policy.require.oms && !shown(&|name| name.starts_with("oms"), rows) {
+        let detail = "the policy asks for an OpenSSF model signature, and none was verified";
+        rows.add("oms", State::Unknown, detail);
+    }
 }
 
 /// What every check needs: the parts at hand, whom to believe, and the time.
@@ -165,13 +220,16 @@ struct Examiner<'a> {
     now: i64,
     /// What the artifact's own manifest covers, when it was found inside the file at hand and that was read.
     around: Option<files::Around>,
+    trust: Trust<'a>,
 }
 
 impl<'a> Examiner<'a> {
-    fn new(bundle: &'a Bundle, policy: &'a Policy, now: i64) -> Self {
+    /// Reads revocation lists and hand-overs on the way, and says in rows what they are worth.
+    fn new(bundle: &'a Bundle, belief: &Belief<'a>, no_policy: &'a Policy, rows: &mut Rows) -> Self {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
-        Examiner { records, policy, now, around: None }
+        let trust = Trust::new(belief, no_policy, &bundle.hand_overs, rows);
+        Examiner { records, policy: trust.policy, now: trust.now, around: None, trust }
     }
 
     /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.
@@ -182,6 +240,7 @@ impl<'a> Examiner<'a> {
         self.ancestry(statement, id, rows);
         self.age(statement, rows);
         anchor(self.policy, require_anchor, rows);
+        required(self.policy, rows);
     }
 
     /// Checks the signature, then reads what was signed.
@@ -194,34 +253,13 @@ impl<'a> Examiner<'a> {
             return None;
         }
         let id = Hash::sha256(&verified.payload);
-        rows.add(&row, State::Verified, format!("signature of {} over {}", verified.key.short(), id.short()));
+        let mut detail = format!("signature of {} over {}", verified.key.short(), id.short());
+        if !verified.cosigners.is_empty() {
+            let cosigners: Vec<String> = verified.cosigners.iter().map(|key| key.short()).collect();
+            detail += &format!(", co-signed by {}", cosigners.join(", "));
+        }
+        rows.add(&row, State::Verified, detail);
         Some((statement, id))
-    }
-
-    /// Asks the policy who signed, and whether they may vouch for this artifact and its edges.
-    fn signer(&self, statement: &Statement, id: &Hash, prefix: &str, rows: &mut Rows) -> String {
-        let row = format!("{prefix}signer");
-        let key = statement.predicate.signer;
-        let marks: Vec<Hash> = statement.marks().collect();
-        if let Some(reason) = self.policy.revocation(&key, id, &marks) {
-            rows.add(&row, State::Revoked, reason);
-            return key.to_string();
-        }
-        let Some(signer) = self.policy.signer(&key) else {
-            rows.add(&row, State::UnknownSigner, format!("nobody in the policy vouches for {key}"));
-            return key.to_string();
-        };
-        let denied = statement.predicate.parents.iter().find(|parent| !signer.may_state(parent.relation));
-        if !signer.may_name(statement.name()) {
-            let detail = format!("{} may not vouch for {:?}", signer.name, statement.name());
-            rows.add(&row, State::UnknownSigner, detail);
-        } else if let Some(parent) = denied {
-            let detail = format!("{} may not state the relation {}", signer.name, parent.relation);
-            rows.add(&row, State::UnknownSigner, detail);
-        } else {
-            rows.add(&row, State::Verified, format!("{} ({})", signer.name, key.short()));
-        }
-        signer.name.clone()
     }
 
     /// Has the strict checker judge a record's C2PA manifest against its statement.
@@ -271,7 +309,7 @@ impl<'a> Examiner<'a> {
         if !same_key {
             rows.push(Check::new("manifest signer", State::Invalid, "is not the statement's signer"));
         }
-        if same_key && self.policy.signer(&signer).is_some() {
+        if same_key && self.is_known(&signer) {
             // A policy that vouches for the key itself needs no certificate to name it.
             for row in &mut rows {
                 if row.name == "manifest certificate" && State::Verified < row.state && row.state < State::Invalid {
@@ -280,7 +318,28 @@ impl<'a> Examiner<'a> {
                 }
             }
         }
+        rows.extend(self.revoked_certificate(&store.0, statement, id));
         rows
+    }
+
+    /// A certificate of the manifest, or of one that it carries, that was revoked.
+    fn revoked_certificate(&self, store: &[u8], statement: &Statement, id: &Hash) -> Option<Check> {
+        if !self.trust.revokes_certificates() {
+            return None;
+        }
+        // A store that cannot be read has its own row.
+        let certificates = c2pa::certificates(store).unwrap_or_default();
+        certificates.iter().find_map(|der| {
+            let certificate = Hash::sha256(der);
+            let index = |vkey: &str| self.index_in(vkey, statement, id);
+            match self.trust.standing(&Target::Certificate(certificate), None, &index) {
+                Standing::Revoked(reason) => {
+                    let detail = format!("certificate {} was {reason}", certificate.short());
+                    Some(Check::new("manifest certificate", State::Revoked, detail))
+                }
+                Standing::Good | Standing::Kept(_) => None,
+            }
+        })
     }
 
     /// Checks that the release is in the log that the statement names, and that the entry is about this release.
@@ -305,19 +364,11 @@ impl<'a> Examiner<'a> {
             return None;
         };
         let (entry, place) = rows.attempt(&row, open_receipt(receipt, &log))?;
-        let object = record.manifest.as_ref().map_or(*id, |store| Hash::sha256(&store.0));
-        let expected = Entry {
-            entry_type: EntryType::Release,
-            object,
-            root: statement.root(),
-            statement: *id,
-            signer: statement.predicate.signer,
-        };
-        if let Some(part) = disagreement(&entry, &expected) {
+        if let Some(part) = disagreement(&entry, &release_entry(record, statement, id)) {
             rows.add(&row, State::Invalid, format!("the logged {part} is not that of this release"));
             return None;
         }
-        let (state, trust) = self.log_trust(&log);
+        let (state, trust) = self.trust.log_trust(&log);
         rows.add(
             &row,
             state,
@@ -329,16 +380,21 @@ impl<'a> Examiner<'a> {
         Some(place)
     }
 
-    /// What the policy says of a log whose proofs hold.
-    fn log_trust(&self, log: &VerifierKey) -> (State, &'static str) {
-        let vkey = log.to_string();
-        if self.policy.logs.iter().any(|known| known.vkey == vkey) {
-            (State::Verified, "log known to the policy")
-        } else if self.policy.logs.is_empty() && !self.policy.require.log {
-            (State::Unanchored, "the policy names no log, so the order rests on the signer's word")
-        } else {
-            (State::UnknownSigner, "the policy does not know this log")
+    /// The proven place of a release in the log with this verifier key.
+    fn index_in(&self, vkey: &str, statement: &Statement, id: &Hash) -> Option<u64> {
+        if statement.predicate.release.log.as_deref() != Some(vkey) {
+            return None;
         }
+        let record = self.records.get(id)?;
+        let (entry, place) = open_receipt(record.receipt.as_ref()?, &VerifierKey::parse(vkey).ok()?).ok()?;
+        disagreement(&entry, &release_entry(record, statement, id)).is_none().then_some(place.index)
+    }
+
+    /// True when the policy knows this key, or one that handed its rights over to it.
+    fn is_known(&self, key: &PublicKey) -> bool {
+        let known = |key: &PublicKey| self.policy.signer(key).is_some();
+        let mut origins = self.trust.hand_overs.origins(key).into_iter();
+        known(key) || origins.any(|origin| origin.doubt.is_none() && known(&origin.key))
     }
 
     /// Checks that each mark was committed to in the same log, before the release.
@@ -377,7 +433,7 @@ impl<'a> Examiner<'a> {
                 entry.entry_type == EntryType::MarkCommitment && entry.object == hash && entry.root == record.base;
             let problem = if !is_this {
                 Some("the logged entry is about something else")
-            } else if record.owner != statement.predicate.signer.id() {
+            } else if !self.trust.hand_overs.speaks_for(&statement.predicate.signer, &record.owner) {
                 Some("the mark was committed to by another owner")
             } else if entry.signer != statement.predicate.signer {
                 Some("the commitment was logged by another signer")
@@ -426,7 +482,8 @@ impl<'a> Examiner<'a> {
 
     /// All checks of one ancestor that need no bytes of it.
     fn ancestor(&self, edge: &Parent, prefix: &str, rows: &mut Rows) -> Option<Statement> {
-        if let Some(reason) = self.policy.revoked_statement(&edge.statement) {
+        // Asked of the edge, so that leaving the statement out hides nothing.
+        if let Some(reason) = self.revoked(&Target::Statement(edge.statement)) {
             rows.add(&format!("{prefix}statement"), State::Revoked, reason);
             return None;
         }
@@ -452,7 +509,6 @@ impl<'a> Examiner<'a> {
     fn age(&self, statement: &Statement, rows: &mut Rows) {
         // The statement was parsed, so its time is readable.
         let created = statement.created().unwrap_or(i64::MAX);
-        const CLOCK_SKEW: i64 = 300;
         if created > self.now.saturating_add(CLOCK_SKEW) {
             return rows.add("age", State::Unknown, format!("made in the future: {}", statement.predicate.created));
         }
@@ -488,6 +544,17 @@ fn open_receipt(receipt: &Receipt, log: &VerifierKey) -> Result<(Entry, Place), 
     let entry = Entry::verify(&receipt.entry.0)?;
     let place = Proof::parse(&receipt.proof)?.verify(&receipt.entry.0, log)?;
     Ok((entry, place))
+}
+
+/// What the log must hold about a release.
+fn release_entry(record: &Record, statement: &Statement, id: &Hash) -> Entry {
+    Entry {
+        entry_type: EntryType::Release,
+        object: record.manifest.as_ref().map_or(*id, |store| Hash::sha256(&store.0)),
+        root: statement.root(),
+        statement: *id,
+        signer: statement.predicate.signer,
+    }
 }
 
 /// The first part in which two entries differ.

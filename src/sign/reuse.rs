@@ -21,14 +21,14 @@ pub(super) struct Old {
 }
 
 impl Old {
-    /// Reads it, and checks that the same key signed it: nobody vouches for a listing that somebody else made.
-    pub fn open(path: &Path, key: &PublicKey) -> Result<Self, Error> {
+    /// Reads it, and checks that one of the owner's keys signed it: nobody vouches for a listing that somebody else made.
+    pub fn open(path: &Path, owners: &[PublicKey]) -> Result<Self, Error> {
         let help = "name the bundle that you signed before with this key, or leave --reuse out";
         let bundle =
             Bundle::parse(&files::read(path, MAX_BUNDLE)?).map_err(|error| refuse(path, error.problem(), help))?;
         let verified = bundle.records[0].statement.verify().map_err(|error| refuse(path, error.problem(), help))?;
         let statement = Statement::parse(&verified.payload).map_err(|error| refuse(path, error.problem(), help))?;
-        if verified.key != *key || statement.predicate.signer != *key {
+        if !owners.contains(&verified.key) || statement.predicate.signer != verified.key {
             return Err(refuse(path, "was signed by another key".to_owned(), help));
         }
         Ok(Old { statement, bundle })
@@ -51,7 +51,9 @@ impl Old {
             };
             let statement = Statement::parse(&record.statement.verify()?.payload)?;
             let others = self.bundle.records.iter().filter(|other| other.statement != record.statement);
-            let bundle = Bundle::new(std::iter::once(*record).chain(others).cloned().collect());
+            let hand_overs = self.bundle.hand_overs.clone();
+            let records = std::iter::once(*record).chain(others).cloned().collect();
+            let bundle = Bundle { hand_overs, ..Bundle::new(records) };
             parents.push(OpenParent { relation: edge.relation, id: edge.statement, statement, bundle, path: None });
         }
         Ok(())

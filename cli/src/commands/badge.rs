@@ -28,6 +28,12 @@ pub struct BadgeOf {
     pub bundle: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// A revocation list; those named in the policy, and revocations.json beside it, are found without this
+    #[arg(long, value_name = "FILE")]
+    pub revocations: Vec<PathBuf>,
+    /// A hand-over from a key of the policy to the one that signed, when the bundle does not carry it
+    #[arg(long = "hand-over", value_name = "FILE")]
+    pub hand_overs: Vec<PathBuf>,
 }
 
 pub fn run(args: Badge) -> Result<u8> {
@@ -46,6 +52,7 @@ pub fn run(args: Badge) -> Result<u8> {
 }
 
 fn verdict(of: BadgeOf) -> Result<Verdict> {
-    let request = Request { bundle: of.bundle, policy: of.policy, ..Request::new(of.path) };
+    let BadgeOf { path, bundle, policy, revocations, hand_overs } = of;
+    let request = Request { bundle, policy, revocations, hand_overs, ..Request::new(path) };
     Ok(verify::verify(&request, &Bar::new())?)
 }

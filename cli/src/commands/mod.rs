@@ -3,17 +3,21 @@
 pub mod anchor;
 pub mod badge;
 pub mod card;
+pub mod cosign;
 pub mod demo;
 pub mod derivation;
 pub mod diff;
 pub mod digest;
 pub mod embed;
 pub mod export;
+pub mod hand_over;
 pub mod key;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
+pub mod policy;
 pub mod records;
+pub mod revoke;
 pub mod sign;
 pub mod slice;
 pub mod store;
@@ -39,6 +43,10 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Anchor(args) => anchor::run(args),
         Command::Manifest(args) => manifest::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Cosign(args) => cosign::run(args),
+        Command::HandOver(args) => hand_over::run(args),
+        Command::Revoke(args) => revoke::run(*args),
+        Command::Policy(args) => policy::run(args),
         Command::Badge(args) => badge::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Completions(args) => {

@@ -15,6 +15,7 @@ use crate::print::{self, Result};
 Examples:
   countermark verify model --policy policy.toml
   countermark verify model --policy policy.toml --tensor lm_head.weight
+  countermark verify model --policy policy.toml --revocations newest.json
 
 Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be \
 checked, 4 no provenance found.")]
@@ -27,6 +28,12 @@ pub struct Verify {
     /// Whom to believe; without it nobody is known
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// A revocation list; those named in the policy, and revocations.json beside it, are found without this
+    #[arg(long, value_name = "FILE")]
+    pub revocations: Vec<PathBuf>,
+    /// A hand-over from a key of the policy to the one that signed, when the bundle does not carry it
+    #[arg(long = "hand-over", value_name = "FILE")]
+    pub hand_overs: Vec<PathBuf>,
     /// Ask for an anchor on a chain that is included
     #[arg(long)]
     pub require_anchor: bool,
@@ -56,9 +63,10 @@ pub fn time(text: &str) -> std::result::Result<i64, String> {
 
 pub fn run(args: Verify) -> Result<u8> {
     let bar = Bar::new();
-    let Verify { path, bundle, policy, require_anchor, name, only, tensor, cache, at, format } = args;
+    let Verify { path, bundle, policy, revocations, hand_overs, require_anchor, name, only, tensor, cache, at, format } =
+        args;
     let part = only.map(Part::File).or(tensor.map(Part::Tensor));
-    let request = Request { path, bundle, policy, require_anchor, name, part, cache, at };
+    let request = Request { path, bundle, policy, revocations, hand_overs, require_anchor, name, part, cache, at };
     let verdict = verify::verify(&request, &bar)?;
     drop(bar);
     match format {

@@ -28,6 +28,8 @@ fuzz_target!(|data: &[u8]| {
         records: None,
         now: 1_795_000_000,
         at: false,
+        revocations: &[],
+        hand_overs: &[],
     };
     assert_ne!(verify(&request, &|_| ()).state.exit_code(), 0);
 });

@@ -10,6 +10,7 @@
 
 use crate::Error;
 use crate::cbor::{self, Rules, Value};
+use crate::credential::dsse::Content;
 use crate::credential::keys::{Algorithm, PrivateKey, PublicKey};
 use crate::digest::Hash;
 
@@ -39,16 +40,23 @@ pub enum EntryType {
     Release,
     /// A mark. The object is its commitment record.
     MarkCommitment,
+    /// A revocation list. The object is its payload, and so are root and statement.
+    Revocation,
+    /// A hand-over from one key to another. The object is its payload, and so are root and statement.
+    HandOver,
 }
 
 impl EntryType {
-    const ALL: [EntryType; 3] = [EntryType::Genesis, EntryType::Release, EntryType::MarkCommitment];
+    const ALL: [EntryType; 5] =
+        [EntryType::Genesis, EntryType::Release, EntryType::MarkCommitment, EntryType::Revocation, EntryType::HandOver];
 
     fn as_str(self) -> &'static str {
         match self {
             EntryType::Genesis => "genesis",
             EntryType::Release => "release",
             EntryType::MarkCommitment => "mark-commitment",
+            EntryType::Revocation => "revocation",
+            EntryType::HandOver => "hand-over",
         }
     }
 
@@ -57,6 +65,8 @@ impl EntryType {
             EntryType::Genesis => "text/plain",
             EntryType::Release => "application/c2pa",
             EntryType::MarkCommitment => "application/json",
+            EntryType::Revocation => Content::Revocations.payload_type(),
+            EntryType::HandOver => Content::HandOver.payload_type(),
         }
     }
 }

@@ -251,6 +251,17 @@ pub fn certificate_key(der: &[u8]) -> Result<PublicKey, Error> {
     Ok(x509::key(&x509::parse(der)?)?)
 }
 
+/// Every certificate in a store, in DER: of the active manifest and of those that it carries. Nothing is verified.
+///
+/// # Errors
+/// [`Error::Input`] when these bytes are no store, or a manifest has no signature.
+pub fn certificates(store: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let store = Store::parse(store)?;
+    let manifests = std::iter::once(&store.active).chain(store.parents.values());
+    let chains = manifests.map(|manifest| Ok(manifest.signature(Unsigned::Ignored)?.chain));
+    Ok(chains.collect::<Result<Vec<_>, Refusal>>()?.concat())
+}
+
 /// What a store says, for people. Nothing is verified except that it is well-formed.
 ///
 /// # Errors

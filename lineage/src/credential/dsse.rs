@@ -1,6 +1,7 @@
-//! DSSE envelopes (github.com/secure-systems-lab/dsse, protocol 1.0) around in-toto statements, with one key.
+//! DSSE envelopes (github.com/secure-systems-lab/dsse, protocol 1.0), signed by one key or by several.
 //!
-//! [`Envelope`] is what a file holds and says nothing yet. Only [`Envelope::verify`] gives a [`Verified`] payload.
+//! [`Envelope`] is what a file holds and says nothing yet. Only [`Envelope::verify`] gives a [`Verified`] payload. Every
+//! signature that is carried must hold: an envelope with one that does not was changed by somebody.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,41 @@ use crate::Error;
 use crate::digest::Hash;
 use crate::limit::at_most;
 
-/// The only payload type that is signed or accepted.
+/// Payload type of statements.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// Most signatures of one envelope.
+pub const MAX_SIGNATURES: usize = 16;
+
+/// What an envelope holds. Each has a payload type of its own, which is signed, so nothing is ever taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// [`crate::graph::statement::Statement`].
+    Statement,
+    /// [`super::revocation::Revocations`].
+    Revocations,
+    /// [`super::hand_over::HandOver`].
+    HandOver,
+}
+
+impl Content {
+    /// The payload type.
+    pub fn payload_type(self) -> &'static str {
+        match self {
+            Content::Statement => PAYLOAD_TYPE,
+            Content::Revocations => "application/vnd.countermark.revocations+json",
+            Content::HandOver => "application/vnd.countermark.hand-over+json",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Content::Statement => "statement",
+            Content::Revocations => "revocation list",
+            Content::HandOver => "hand-over",
+        }
+    }
+}
 
 /// A signed payload as carried: unverified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +53,10 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub struct Envelope {
     /// Standard Base64 of the payload.
     pub payload: String,
-    /// Must be [`PAYLOAD_TYPE`].
+    /// One of [`Content::payload_type`].
     pub payload_type: String,
-    /// Exactly one.
-    #[serde(deserialize_with = "at_most::<16, _, _>")]
+    /// At least one, each of another key. The first is the signer's, the others are co-signatures.
+    #[serde(deserialize_with = "at_most::<MAX_SIGNATURES, _, _>")]
     pub signatures: Vec<EnvelopeSignature>,
 }
 
@@ -36,33 +70,68 @@ pub struct EnvelopeSignature {
     pub sig: String,
 }
 
-/// A payload whose signature was verified, and by which key. Whether that key may vouch for it is the policy's matter.
+/// A payload whose signatures were verified, and by which keys. Whether they may vouch for it is the policy's matter.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// The bytes that were signed.
     pub payload: Vec<u8>,
-    /// The key that signed.
+    /// The key that signed first.
     pub key: PublicKey,
+    /// The keys of the other signatures, in their order; all keys are distinct.
+    pub cosigners: Vec<PublicKey>,
+}
+
+impl Verified {
+    /// All keys, the signer's first.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        std::iter::once(&self.key).chain(&self.cosigners)
+    }
 }
 
 impl Envelope {
-    /// Signs `payload`.
+    /// Signs the payload of a statement.
     ///
     /// # Errors
     /// When the key does not answer.
     pub fn sign(payload: &[u8], key: &dyn PrivateKey) -> Result<Self, Error> {
-        let (public, signature) = (key.public(), key.sign(&pae(PAYLOAD_TYPE, payload))?);
-        Ok(Envelope {
-            payload: STANDARD.encode(payload),
-            payload_type: PAYLOAD_TYPE.to_owned(),
-            signatures: vec![EnvelopeSignature {
-                keyid: public.to_string(),
-                sig: STANDARD.encode(signature_to_der(public.algorithm(), &signature)),
-            }],
-        })
+        Envelope::sign_as(Content::Statement, payload, &[key])
     }
 
-    /// SHA-256 of the payload: the id of the statement. Says nothing about the signature.
+    /// Signs a payload with each of `keys`, in their order.
+    ///
+    /// # Errors
+    /// When a key does not answer, or stands there twice.
+    pub fn sign_as(content: Content, payload: &[u8], keys: &[&dyn PrivateKey]) -> Result<Self, Error> {
+        let payload_type = content.payload_type().to_owned();
+        let mut envelope = Envelope { payload: STANDARD.encode(payload), payload_type, signatures: vec![] };
+        keys.iter().try_for_each(|key| envelope.cosign(*key))?;
+        Ok(envelope)
+    }
+
+    /// Adds a signature of one more key.
+    ///
+    /// # Errors
+    /// When the key signed before or does not answer, or there is no room.
+    pub fn cosign(&mut self, key: &dyn PrivateKey) -> Result<(), Error> {
+        let public = key.public();
+        let keyid = public.to_string();
+        if self.signatures.iter().any(|signature| signature.keyid == keyid) {
+            let problem = format!("{} has signed this already", public.short());
+            return Err(Error::usage(problem, "co-sign with the key of somebody else"));
+        }
+        if self.signatures.len() == MAX_SIGNATURES {
+            return Err(Error::usage(
+                format!("{MAX_SIGNATURES} have signed this already"),
+                "no more signatures are read",
+            ));
+        }
+        let signature = key.sign(&pae(&self.payload_type, &self.payload_bytes()?))?;
+        let sig = STANDARD.encode(signature_to_der(public.algorithm(), &signature));
+        self.signatures.push(EnvelopeSignature { keyid, sig });
+        Ok(())
+    }
+
+    /// SHA-256 of the payload: the id of the statement. Says nothing about the signatures.
     ///
     /// # Errors
     /// [`Error::Input`] when the payload is not canonical Base64.
@@ -75,31 +144,54 @@ impl Envelope {
         STANDARD.decode(&self.payload).map_err(|error| Error::input("statement payload", error.to_string(), help))
     }
 
-    /// Checks the one signature over the carried bytes.
+    /// Checks every signature over the carried bytes of a statement.
+    ///
+    /// # Errors
+    /// As [`Envelope::verify_as`].
+    pub fn verify(&self) -> Result<Verified, Error> {
+        self.verify_as(Content::Statement)
+    }
+
+    /// Checks every signature over the carried bytes, and that they are what is asked for.
     ///
     /// # Errors
     /// [`Error::Input`] naming the part that is wrong.
-    pub fn verify(&self) -> Result<Verified, Error> {
-        let refuse = |place: &str, problem: &str| {
-            Err(Error::input(place, problem, "fetch the bundle again from where it was published"))
+    pub fn verify_as(&self, content: Content) -> Result<Verified, Error> {
+        let refuse = |part: &str, problem: &str| {
+            let place = format!("{} {part}", content.word());
+            Err(Error::input(place, problem, "fetch it again from where it was published"))
         };
-        if self.payload_type != PAYLOAD_TYPE {
-            return refuse("statement payloadType", &format!("is not {PAYLOAD_TYPE}"));
+        if self.payload_type != content.payload_type() {
+            return refuse("payloadType", &format!("is not {}", content.payload_type()));
         }
-        let [signature] = &*self.signatures else {
-            return refuse("statement signatures", "expected exactly one");
-        };
-        let Some(key) = PublicKey::parse(&signature.keyid) else {
-            return refuse("statement keyid", "is not a public key in its text form");
-        };
-        let payload = self.payload_bytes()?;
-        let Ok(bytes) = STANDARD.decode(&signature.sig) else {
-            return refuse("statement signature", "is not canonical Base64");
-        };
-        if !key.verifies_der(&pae(&self.payload_type, &payload), &bytes) {
-            return refuse("statement signature", "does not fit the payload and the key");
+        if self.signatures.len() > MAX_SIGNATURES {
+            return refuse("signatures", &format!("are more than {MAX_SIGNATURES}"));
         }
-        Ok(Verified { payload, key })
+        let Ok(payload) = STANDARD.decode(&self.payload) else {
+            return refuse("payload", "is not canonical Base64");
+        };
+        let signed = pae(&self.payload_type, &payload);
+        let mut keys = Vec::new();
+        for signature in &self.signatures {
+            let Some(key) = PublicKey::parse(&signature.keyid) else {
+                return refuse("keyid", "is not a public key in its text form");
+            };
+            if keys.contains(&key) {
+                return refuse("signatures", "one key signs twice; expected exactly one signature of each");
+            }
+            let Ok(bytes) = STANDARD.decode(&signature.sig) else {
+                return refuse("signature", "is not canonical Base64");
+            };
+            if !key.verifies_der(&signed, &bytes) {
+                return refuse("signature", &format!("of {} does not fit the payload and the key", key.short()));
+            }
+            keys.push(key);
+        }
+        let mut keys = keys.into_iter();
+        match keys.next() {
+            Some(key) => Ok(Verified { payload, key, cosigners: keys.collect() }),
+            None => refuse("signatures", "there is none"),
+        }
     }
 }
 
@@ -142,6 +234,27 @@ mod tests {
         assert!(bad.verify().is_err());
         let mut bad = good.clone();
         bad.signatures.push(other.signatures[0].clone());
+        assert_eq!(bad.verify().unwrap().cosigners.len(), 1, "another key over the same payload");
+        bad.signatures.push(good.signatures[0].clone());
+        assert!(bad.verify().unwrap_err().problem().contains("signs twice"));
+        let mut bad = good.clone();
+        bad.signatures.clear();
         assert!(bad.verify().is_err());
+        assert!(good.verify_as(Content::Revocations).is_err());
+    }
+
+    #[test]
+    fn every_carried_signature_must_hold() {
+        let first = SigningKey::from_bytes(&[7; 32]);
+        let second = p256::ecdsa::SigningKey::from_slice(&[8; 32]).unwrap();
+        let mut envelope = Envelope::sign(b"{}", &first).unwrap();
+        envelope.cosign(&second).unwrap();
+        assert!(envelope.cosign(&second).is_err());
+        let verified = envelope.verify().unwrap();
+        let keys: Vec<_> = verified.keys().copied().collect();
+        assert_eq!(keys, [first.public(), second.public()]);
+        let over_other = Envelope::sign(b"[]", &second).unwrap();
+        envelope.signatures[1].sig = over_other.signatures[0].sig.clone();
+        assert!(envelope.verify().is_err());
     }
 }

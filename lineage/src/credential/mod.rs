@@ -1,4 +1,5 @@
-//! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, and whom a policy trusts.
+//! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, whom a policy trusts,
+//! and what no longer counts.
 
 mod assertions;
 pub mod c2pa;
@@ -6,9 +7,12 @@ mod cose;
 pub mod countersign;
 pub mod dsse;
 pub mod embedded;
+pub mod hand_over;
 mod jumbf;
 pub mod keys;
+pub mod logged;
 mod manifest;
 pub mod policy;
+pub mod revocation;
 pub mod rfc3161;
 pub mod x509;

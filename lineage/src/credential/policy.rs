@@ -11,6 +11,15 @@
 //!     key = "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
 //!     names = ["team-*"]            # artifacts it may vouch for; all when left out
 //!     relations = ["trained-on"]    # edges it may state; all when left out
+//!     until = "2028-01-01T00:00:00Z"
+//!
+//!     [[threshold]]                 # of these names, two signers must vouch
+//!     names = ["team-*"]
+//!     required = 2
+//!
+//!     [[revocation_list]]           # whose lists are believed
+//!     key = "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+//!     required = true
 //!
 //!     [require]
 //!     max_age_days = 365
@@ -19,12 +28,20 @@
 //! # Ok::<(), countermark_lineage::Error>(())
 //! ```
 
+mod review;
+mod time;
+
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::keys::PublicKey;
 use crate::Error;
 use crate::digest::Hash;
 use crate::graph::Relation;
+
+pub use review::Remark;
+pub use time::Time;
 
 /// Schema of the file.
 pub const SCHEMA: &str = "countermark.dev/policy/v1";
@@ -35,9 +52,12 @@ pub const SCHEMA: &str = "countermark.dev/policy/v1";
 pub struct Policy {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// Keys that may sign statements.
+    /// Keys that may sign statements. Entries of one name are keys of one signer.
     #[serde(default, rename = "signer", skip_serializing_if = "Vec::is_empty")]
     pub signers: Vec<Signer>,
+    /// How many signers must vouch for which names.
+    #[serde(default, rename = "threshold", skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Threshold>,
     /// Certificate roots for C2PA manifests.
     #[serde(default, rename = "certificate_root", skip_serializing_if = "Vec::is_empty")]
     pub certificate_roots: Vec<CertificateRoot>,
@@ -47,6 +67,9 @@ pub struct Policy {
     /// Logs whose checkpoints count.
     #[serde(default, rename = "log", skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<Log>,
+    /// Whose revocation lists count.
+    #[serde(default, rename = "revocation_list", skip_serializing_if = "Vec::is_empty")]
+    pub revocation_lists: Vec<RevocationList>,
     /// What no longer counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revoked: Vec<Revoked>,
@@ -61,7 +84,7 @@ pub struct Policy {
 pub struct Signer {
     /// How verdicts call it.
     pub name: String,
-    /// Its Ed25519 key.
+    /// Its key.
     pub key: PublicKey,
     /// Names of artifacts it may vouch for; `*` at the end stands for any rest. All when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +92,45 @@ pub struct Signer {
     /// Relations it may state. All when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relations: Option<Vec<Relation>>,
+    /// Its word counts from this second on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Time>,
+    /// Its word no longer counts after this second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// How many signers must vouch for artifacts of some names. Where several fit a name, all must be met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Names of artifacts, as in [`Signer::names`].
+    pub names: Vec<String>,
+    /// Names of the signers that count; everybody who may vouch for the artifact when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signers: Option<Vec<String>>,
+    /// How many different ones must have signed.
+    pub required: NonZeroU32,
+}
+
+/// Somebody whose revocation lists count. Anybody else's do not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationList {
+    /// The key that signs the lists.
+    pub key: PublicKey,
+    /// Where the newest list is, beside the policy or below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Without a list of this issuer nothing is green.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    /// A list that was made more days ago is stale, whatever it says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_days: Option<u32>,
+    /// Lists with a smaller number are older than one that was seen before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
 }
 
 /// A certificate root: for C2PA manifests, or for time-stamps.
@@ -102,6 +164,9 @@ pub struct Revoked {
     /// SHA-256 of a mark's commitment record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Hash>,
+    /// SHA-256 of a certificate's DER.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Hash>,
     /// Why, for the reader of a verdict.
     pub reason: String,
 }
@@ -114,11 +179,79 @@ pub struct Require {
     pub log: bool,
     /// A C2PA manifest.
     pub manifest: bool,
-    /// An anchor on a chain that is included.
-    pub anchor: bool,
+    /// A verified time-stamp in the C2PA manifest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub timestamp: bool,
+    /// An OpenSSF model signature.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oms: bool,
+    /// An anchor that is included.
+    pub anchor: AnchorRule,
     /// Days since the statement was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age_days: Option<u32>,
+}
+
+/// Which anchor is asked for: `false`, `true` for any, or a list of kinds of which one is enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected true, false, or a list of anchor kinds: evm, opentimestamps, rfc3161, eas")]
+pub enum AnchorRule {
+    /// Any, or none.
+    Any(bool),
+    /// One of these.
+    OneOf(Vec<AnchorKind>),
+}
+
+impl Default for AnchorRule {
+    fn default() -> Self {
+        AnchorRule::Any(false)
+    }
+}
+
+impl AnchorRule {
+    /// True when there must be one.
+    pub fn is_required(&self) -> bool {
+        // An empty list is met by no anchor; it asks for something all the same.
+        !matches!(self, AnchorRule::Any(false))
+    }
+
+    /// What is asked for, for people: `an anchor`, or its kinds.
+    pub fn describe(&self) -> String {
+        match self {
+            AnchorRule::Any(false) => "no anchor".to_owned(),
+            AnchorRule::Any(true) => "an anchor".to_owned(),
+            AnchorRule::OneOf(kinds) => {
+                let kinds: Vec<_> = kinds.iter().map(|kind| kind.as_str()).collect();
+                format!("an anchor of kind {}", kinds.join(" or "))
+            }
+        }
+    }
+}
+
+/// A kind of anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnchorKind {
+    /// A transaction of a chain with Ethereum's machine.
+    Evm,
+    /// OpenTimestamps.
+    OpenTimestamps,
+    /// A time-stamp authority.
+    Rfc3161,
+    /// The Ethereum Attestation Service.
+    Eas,
+}
+
+impl AnchorKind {
+    /// The word in the policy.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AnchorKind::Evm => "evm",
+            AnchorKind::OpenTimestamps => "opentimestamps",
+            AnchorKind::Rfc3161 => "rfc3161",
+            AnchorKind::Eas => "eas",
+        }
+    }
 }
 
 impl Policy {
@@ -134,8 +267,17 @@ impl Policy {
             return Err(Error::input("policy schema", format!("{:?} is not {SCHEMA:?}", policy.schema), help));
         }
         for entry in &policy.revoked {
-            if entry.key.is_none() && entry.statement.is_none() && entry.mark.is_none() {
-                return Err(Error::input("policy [[revoked]]", "names neither key, statement nor mark", help));
+            let Revoked { key, statement, mark, certificate, .. } = entry;
+            if key.is_none() && statement.is_none() && mark.is_none() && certificate.is_none() {
+                let problem = "names neither key, statement, mark nor certificate";
+                return Err(Error::input("policy [[revoked]]", problem, help));
+            }
+        }
+        for list in &policy.revocation_lists {
+            // Beside the policy, so that a policy can be handed on together with its lists.
+            if list.file.as_deref().is_some_and(|file| crate::digest::listing::check_path(file).is_err()) {
+                let problem = format!("file {:?} is not a path beside the policy or below it", list.file);
+                return Err(Error::input("policy [[revocation_list]]", problem, help));
             }
         }
         Ok(policy)
@@ -149,6 +291,11 @@ impl Policy {
     /// The signer with this key.
     pub fn signer(&self, key: &PublicKey) -> Option<&Signer> {
         self.signers.iter().find(|signer| signer.key == *key)
+    }
+
+    /// The thresholds for artifacts of this name.
+    pub fn thresholds(&self, name: &str) -> impl Iterator<Item = &Threshold> {
+        self.thresholds.iter().filter(move |threshold| matches(&threshold.names, name))
     }
 
     /// Why this key, statement or one of these marks no longer counts, if so.
@@ -179,15 +326,18 @@ impl CertificateRoot {
     }
 }
 
+/// True when one of the patterns fits: the name itself, or its beginning and a `*`.
+fn matches(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    })
+}
+
 impl Signer {
     /// True when the policy lets this signer vouch for an artifact of this name.
     pub fn may_name(&self, name: &str) -> bool {
-        self.names.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => name.starts_with(prefix),
-                None => name == pattern,
-            })
-        })
+        self.names.as_ref().is_none_or(|patterns| matches(patterns, name))
     }
 
     /// True when the policy lets this signer state this relation.

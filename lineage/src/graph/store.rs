@@ -44,7 +44,7 @@ impl VerifiedStatement {
             let problem = "names another signer than the key that signed it";
             return Err(Error::input(format!("statement {}", id.short()), problem, help));
         }
-        // `Envelope::verify` found exactly one signature and decoded it.
+        // All signatures hold; a store keeps the signer's, which is the first.
         let signature = envelope.signatures.first().and_then(|one| STANDARD.decode(&one.sig).ok());
         let signature = signature.ok_or_else(|| Error::input("statement signature", "is not Base64", help))?;
         Ok(VerifiedStatement { id, statement, payload: verified.payload, signature })

@@ -1,6 +1,6 @@
 //! Records against the signed tree: recomputed from the bytes at hand, or proven one by one without them.
 
-use super::{Examiner, Request, Rows, open_bundle};
+use super::{Belief, Examiner, Request, Rows, open_bundle};
 use crate::Error;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
@@ -44,10 +44,8 @@ pub struct RecordRequest<'a> {
     pub bundle: &'a [u8],
     /// The proof.
     pub proof: &'a RecordProof,
-    /// Whom to believe. Without it nobody is known.
-    pub policy: Option<&'a Policy>,
-    /// The time to judge by, in Unix seconds.
-    pub now: i64,
+    /// Whom to believe, and when.
+    pub belief: Belief<'a>,
 }
 
 /// Checks a proof about a record, and the statement that signs its tree: signature, signer, manifest, log and ancestry. No
@@ -76,7 +74,7 @@ pub fn record(request: &RecordRequest<'_>) -> (Verdict, Option<Records>) {
 fn examine(request: &RecordRequest<'_>, rows: &mut Rows) -> Option<(Statement, String)> {
     let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let examiner = Examiner::new(&bundle, &request.belief, &no_policy, rows);
     let first = &bundle.records[0];
     let (artifact, id) = examiner.statement(first, "", rows)?;
     let mut signer = examiner.signer(&artifact, &id, "", rows);

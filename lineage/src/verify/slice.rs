@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::{Examiner, Rows, open_bundle};
+use super::{Belief, Examiner, Rows, open_bundle};
 use crate::Error;
 use crate::credential::policy::Policy;
 use crate::digest::Hash;
@@ -18,10 +18,8 @@ pub struct Request<'a> {
     pub bundle: &'a [u8],
     /// Which file of the artifact the slice is of; may be left out when there is only one.
     pub file: Option<&'a str>,
-    /// Whom to believe. Without it nobody is known.
-    pub policy: Option<&'a Policy>,
-    /// The time to judge by, in Unix seconds.
-    pub now: i64,
+    /// Whom to believe, and when.
+    pub belief: Belief<'a>,
 }
 
 /// Checks a bundle, and a proof against the file's digest that the bundle's statement signs. The verdict is about the
@@ -70,7 +68,7 @@ pub fn verify(
 fn evidence(request: &Request<'_>, rows: &mut Rows) -> Option<(Statement, Hash, String)> {
     let bundle = open_bundle(request.bundle, rows)?;
     let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let examiner = Examiner::new(&bundle, &request.belief, &no_policy, rows);
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
     let signer = examiner.signer(&statement, &id, "", rows);

@@ -1,0 +1,267 @@
+//! What a policy says, in plain words, and what its author may not have meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Policy, Signer, Threshold};
+use crate::anchor::note::VerifierKey;
+use crate::graph::Relation;
+
+/// One sentence on a part of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Remark {
+    /// Which part: `signer NAME`, `threshold 1`, `require`.
+    pub part: String,
+    /// What it says, or what is odd about it.
+    pub text: String,
+    /// True when this is probably not what was meant.
+    pub warning: bool,
+}
+
+#[derive(Default)]
+struct Remarks(Vec<Remark>);
+
+impl Remarks {
+    fn say(&mut self, part: &str, text: impl Into<String>) {
+        self.0.push(Remark { part: part.to_owned(), text: text.into(), warning: false });
+    }
+
+    fn warn(&mut self, part: &str, text: impl Into<String>) {
+        self.0.push(Remark { part: part.to_owned(), text: text.into(), warning: true });
+    }
+}
+
+const DAY: i64 = 86_400;
+
+impl Policy {
+    /// Goes through the policy and says of each part what it means at `now`, in Unix seconds.
+    pub fn review(&self, now: i64) -> Vec<Remark> {
+        let mut remarks = Remarks::default();
+        if self.signers.is_empty() {
+            remarks.warn("signer", "there is none: nothing will ever be green");
+        }
+        for signer in &self.signers {
+            self.signer_remarks(signer, now, &mut remarks);
+        }
+        self.shared_keys(&mut remarks);
+        for (index, threshold) in self.thresholds.iter().enumerate() {
+            self.threshold_remarks(&format!("threshold {}", index + 1), threshold, now, &mut remarks);
+        }
+        self.root_remarks(&mut remarks);
+        self.log_remarks(&mut remarks);
+        self.list_remarks(&mut remarks);
+        for entry in &self.revoked {
+            remarks.say("revoked", format!("{} no longer counts: {}", what(entry), entry.reason));
+        }
+        self.require_remarks(&mut remarks);
+        remarks.0
+    }
+
+    fn signer_remarks(&self, signer: &Signer, now: i64, remarks: &mut Remarks) {
+        let part = format!("signer {}", signer.name);
+        let names = signer.names.as_ref().map_or("any name".to_owned(), |names| format!("names {}", list(names)));
+        let relations = match &signer.relations {
+            None => "any relation".to_owned(),
+            Some(relations) => format!("relations {}", list(relations.iter().map(|one| one.as_str()))),
+        };
+        let mut text = format!("{} may vouch for {names} and {relations}", signer.key.short());
+        if let Some(from) = signer.from {
+            text += &format!(", from {from}");
+        }
+        if let Some(until) = signer.until {
+            text += &format!(", until {until}");
+        }
+        remarks.say(&part, text);
+        if signer.name.is_empty() {
+            remarks.warn(&part, "has no name, so verdicts cannot say who it is");
+        }
+        match &signer.names {
+            Some(names) if names.is_empty() => remarks.warn(&part, "names is empty: it may vouch for nothing"),
+            Some(names) => {
+                for name in names.iter().filter(|name| is_odd(name)) {
+                    let text = format!("{name:?}: only a * at the end stands for any rest, and this one is not there");
+                    remarks.warn(&part, text);
+                }
+            }
+            None => {}
+        }
+        if signer.relations.as_ref().is_some_and(Vec::is_empty) {
+            remarks.warn(&part, "relations is empty: it may vouch only for what has no parents");
+        }
+        if let (Some(from), Some(until)) = (signer.from, signer.until)
+            && from >= until
+        {
+            remarks.warn(&part, "its time ends before it begins: it may vouch for nothing");
+        } else if signer.until.is_some_and(|until| until.0 < now) {
+            remarks.warn(&part, "its time is over: what it signed no longer verifies");
+        } else if signer.until.is_some_and(|until| until.0 < now.saturating_add(30 * DAY)) {
+            remarks.warn(&part, "its time is over in less than 30 days");
+        } else if signer.from.is_some_and(|from| from.0 > now) {
+            remarks.warn(&part, "its time has not begun");
+        }
+        if let Some(entry) = self.revoked.iter().find(|entry| entry.key == Some(signer.key)) {
+            remarks.warn(&part, format!("this very policy revokes its key: {}", entry.reason));
+        }
+    }
+
+    /// The first entry with a key decides, so a second one says nothing.
+    fn shared_keys(&self, remarks: &mut Remarks) {
+        let mut seen = BTreeMap::new();
+        for signer in &self.signers {
+            if let Some(first) = seen.insert(signer.key, &signer.name) {
+                let text = format!("its key is that of {first}, too: one key is one signer, whatever it is called");
+                remarks.warn(&format!("signer {}", signer.name), text);
+            }
+        }
+    }
+
+    fn threshold_remarks(&self, part: &str, threshold: &Threshold, now: i64, remarks: &mut Remarks) {
+        let required = threshold.required.get();
+        let who = threshold.signers.as_ref().map_or("all signers".to_owned(), list);
+        remarks.say(part, format!("{} needs {required} of {who}", list(&threshold.names)));
+        if threshold.names.is_empty() {
+            remarks.warn(part, "names is empty: it is never asked for; write names = [\"*\"] for everything");
+        }
+        for name in threshold.names.iter().filter(|name| is_odd(name)) {
+            remarks.warn(part, format!("{name:?}: only a * at the end stands for any rest"));
+        }
+        let known: BTreeSet<&str> = self.signers.iter().map(|signer| &*signer.name).collect();
+        for name in threshold.signers.iter().flatten().filter(|name| !known.contains(name.as_str())) {
+            remarks.warn(part, format!("{name:?} is no signer of this policy, and never counts"));
+        }
+        // Who could count at all: its time is not over, and one of the names may be its.
+        let could = |signer: &&Signer| {
+            let counts = threshold.signers.as_ref().is_none_or(|signers| signers.contains(&signer.name));
+            let revoked = self.revoked.iter().any(|entry| entry.key == Some(signer.key));
+            let named = signer
+                .names
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| threshold.names.iter().any(|other| overlap(name, other))));
+            counts && named && !revoked && signer.until.is_none_or(|until| until.0 >= now)
+        };
+        let able: BTreeSet<&str> = self.signers.iter().filter(could).map(|signer| &*signer.name).collect();
+        if able.len() < required as usize {
+            let text = format!("only {} could sign for these names, so it can never be met", able.len());
+            remarks.warn(part, text);
+        }
+        if required == 1 {
+            remarks.warn(part, "one signer is what is asked for without it");
+        }
+    }
+
+    fn root_remarks(&self, remarks: &mut Remarks) {
+        for root in &self.certificate_roots {
+            let part = format!("certificate_root {}", root.name);
+            match root.to_der() {
+                Err(error) => remarks.warn(&part, error.problem()),
+                Ok(der) => match crate::credential::c2pa::certificate_key(&der) {
+                    Ok(key) => remarks.say(&part, format!("{} vouches for certificates of manifests", key.short())),
+                    Err(error) => remarks.warn(&part, error.problem()),
+                },
+            }
+        }
+    }
+
+    fn log_remarks(&self, remarks: &mut Remarks) {
+        for log in &self.logs {
+            match VerifierKey::parse(&log.vkey) {
+                Ok(key) => remarks.say("log", format!("places in {} count", key.name)),
+                Err(error) => remarks.warn("log", error.problem()),
+            }
+        }
+        if self.require.log && self.logs.is_empty() {
+            remarks.warn("require", "asks for a log and names none: nothing will ever be green");
+        }
+    }
+
+    fn list_remarks(&self, remarks: &mut Remarks) {
+        let mut keys = BTreeSet::new();
+        for issuer in &self.revocation_lists {
+            let part = format!("revocation_list {}", issuer.key.short());
+            let needed = if issuer.required { "must be there" } else { "counts when it is there" };
+            let file = issuer.file.as_ref().map_or(String::new(), |file| format!("; looked for in {file}"));
+            remarks.say(&part, format!("a list of this key {needed}{file}"));
+            if !keys.insert(issuer.key) {
+                remarks.warn(&part, "stands there twice; the first entry decides");
+            }
+            if self.signers.iter().any(|signer| signer.key == issuer.key) {
+                let text = "also signs releases: whoever steals it can revoke, and issue lists that forget";
+                remarks.warn(&part, text);
+            }
+            if issuer.max_age_days == Some(0) {
+                remarks.warn(&part, "max_age_days is 0: every list is stale at once");
+            }
+        }
+        if self.revocation_lists.is_empty() {
+            remarks.say("revocation_list", "none: keys that are stolen later are not noticed");
+        } else if self.revocation_lists.iter().all(|issuer| !issuer.required) {
+            let text = "none is required: whoever leaves the list out does not see what was revoked";
+            remarks.say("revocation_list", text);
+        }
+    }
+
+    fn require_remarks(&self, remarks: &mut Remarks) {
+        let require = &self.require;
+        let asked = [
+            (require.log, "a place in a log".to_owned()),
+            (require.manifest, "a C2PA manifest".to_owned()),
+            (require.timestamp, "a time-stamp in the C2PA manifest".to_owned()),
+            (require.oms, "an OpenSSF model signature".to_owned()),
+            (require.anchor.is_required(), require.anchor.describe()),
+        ];
+        let mut asked: Vec<String> = asked.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
+        asked.extend(require.max_age_days.map(|days| format!("an age of at most {days} days")));
+        if asked.is_empty() {
+            remarks.say("require", "nothing beside signatures that hold");
+        } else {
+            remarks.say("require", asked.join(", "));
+        }
+        if matches!(&require.anchor, super::AnchorRule::OneOf(kinds) if kinds.is_empty()) {
+            remarks.warn("require", "anchor is an empty list: no anchor meets it");
+        }
+        if require.max_age_days == Some(0) {
+            remarks.warn("require", "max_age_days is 0: everything is stale after a day at the latest");
+        }
+    }
+}
+
+fn list<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
+    words.into_iter().map(|word| word.as_ref().to_owned()).collect::<Vec<_>>().join(", ")
+}
+
+/// A star anywhere but at the end stands for itself.
+fn is_odd(pattern: &str) -> bool {
+    pattern.strip_suffix('*').unwrap_or(pattern).contains('*')
+}
+
+/// True when a name could fit both patterns.
+fn overlap(a: &str, b: &str) -> bool {
+    match (a.strip_suffix('*'), b.strip_suffix('*')) {
+        (Some(a), Some(b)) => a.starts_with(b) || b.starts_with(a),
+        (Some(prefix), None) => b.starts_with(prefix),
+        (None, Some(prefix)) => a.starts_with(prefix),
+        (None, None) => a == b,
+    }
+}
+
+fn what(entry: &super::Revoked) -> String {
+    let parts = [
+        entry.key.map(|key| format!("key {}", key.short())),
+        entry.statement.map(|id| format!("statement {}", id.short())),
+        entry.mark.map(|mark| format!("mark {}", mark.short())),
+        entry.certificate.map(|certificate| format!("certificate {}", certificate.short())),
+    ];
+    list(parts.into_iter().flatten())
+}
+
+/// Relations that a signer may state, for people.
+impl Signer {
+    /// The names it may vouch for, or `*`.
+    pub fn names_text(&self) -> String {
+        self.names.as_ref().map_or("*".to_owned(), list)
+    }
+
+    /// The relations it may state, or `*`.
+    pub fn relations_text(&self) -> String {
+        self.relations.as_ref().map_or("*".to_owned(), |all| list(all.iter().copied().map(Relation::as_str)))
+    }
+}
