@@ -31,6 +31,7 @@
 pub mod attack;
 mod cache;
 pub mod card;
+pub mod content;
 pub mod derivation;
 pub mod detect;
 pub mod diff;

@@ -17,6 +17,7 @@ use countermark_io::{files, keys};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
+use countermark_lineage::credential::declared::Declared;
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::digest::artifact::{Artifact, Cache, Measured, Sha256, Wants};
@@ -64,6 +65,8 @@ pub struct Request {
     pub tree: Option<records::Tree>,
     /// The file with the secret that salts the records, made when it is not there.
     pub salt: Option<PathBuf>,
+    /// What the manifest declares: what others may do with it, how it came about, what it is.
+    pub declared: Declared,
 }
 
 impl Request {
@@ -83,6 +86,7 @@ impl Request {
             reuse: None,
             tree: None,
             salt: None,
+            declared: Declared::default(),
         }
     }
 }
@@ -212,17 +216,17 @@ fn default_out(path: &Path, name: &str) -> PathBuf {
 }
 
 /// A parent whose bundle was read and whose own statement verified.
-struct OpenParent {
-    relation: Relation,
-    id: Hash,
-    statement: Statement,
-    bundle: Bundle,
+pub(crate) struct OpenParent {
+    pub relation: Relation,
+    pub id: Hash,
+    pub statement: Statement,
+    pub bundle: Bundle,
     /// Its file, when that is at hand.
-    path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
 }
 
 impl OpenParent {
-    fn open(request: &ParentRequest, progress: &impl Progress) -> Result<Self, Error> {
+    pub fn open(request: &ParentRequest, progress: &impl Progress) -> Result<Self, Error> {
         let bundle = Bundle::parse(&files::read(&request.bundle, MAX_BUNDLE)?)
             .map_err(|error| refuse(&request.bundle, error.problem(), "name the parent's bundle"))?;
         let verified = bundle.records[0]
@@ -244,7 +248,7 @@ impl OpenParent {
     }
 
     /// What its manifest binds, when that is at hand: a folder's listing always is.
-    fn asset(&self) -> Result<Option<Box<dyn ReadSeek>>, Error> {
+    pub fn asset(&self) -> Result<Option<Box<dyn ReadSeek>>, Error> {
         if self.statement.predicate.folder {
             return Ok(Some(Box::new(Cursor::new(self.statement.predicate.listing.to_text()))));
         }
@@ -357,6 +361,7 @@ impl Draft<'_> {
             marks: &marks,
             listing: listing.as_deref(),
             parents: inputs.collect(),
+            declared: &self.request.declared,
         };
         Ok(c2pa::create(release, signer)?)
     }
@@ -400,7 +405,7 @@ fn reopen(path: &Path) -> Result<File, Error> {
 }
 
 /// Told from the names of the files: weights make a model, adapter weights an adapter, anything else is data.
-fn kind_of(artifact: &Artifact) -> Kind {
+pub(crate) fn kind_of(artifact: &Artifact) -> Kind {
     const WEIGHTS: [&str; 8] = [".safetensors", ".gguf", ".onnx", ".pt", ".pth", ".bin", ".npz", ".tflite"];
     let names = || artifact.files.iter().map(|(path, _)| &**path);
     if names().any(|name| name.ends_with("adapter_model.safetensors")) {

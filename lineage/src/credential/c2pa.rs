@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assertions::{bound, check_actions, check_labels, lineage, marks, ours};
 use super::cose::Unsigned;
+use super::declared::{self, Declarations};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
 use super::x509;
@@ -31,6 +32,8 @@ pub const LINEAGE_SCHEMA: &str = "countermark.dev/c2pa/lineage/v1";
 pub const WATERMARK_SCHEMA: &str = "countermark.dev/c2pa/watermark/v1";
 /// Schema in [`COLLECTION`].
 pub const COLLECTION_SCHEMA: &str = "countermark.dev/c2pa/collection/v1";
+/// Schema of the JSON file that tells the digest of a prompt.
+pub const PROMPT_SCHEMA: &str = "countermark.dev/c2pa/prompt/v1";
 /// Schema of the JSON file that describes a parent in its ingredient.
 pub const PARENT_SCHEMA: &str = "countermark.dev/c2pa/parent/v1";
 /// C2PA's code for a signer whom the one who validated did not know.
@@ -102,6 +105,8 @@ pub struct Summary {
     pub marks: Vec<Hash>,
     /// Inputs.
     pub parents: Vec<SummaryParent>,
+    /// What the signer declares beside that.
+    pub declared: Declarations,
     /// Labels of all assertions, in the order of the claim.
     pub assertions: Vec<String>,
     /// How many manifests the store holds, with the active one.
@@ -144,6 +149,11 @@ impl Refusal {
     /// Right, but nobody vouches for it.
     pub fn unknown_signer(problem: String) -> Self {
         Refusal { state: State::UnknownSigner, problem }
+    }
+
+    /// The state, and why.
+    pub fn into_parts(self) -> (State, String) {
+        (self.state, self.problem)
     }
 
     /// The same, with the manifest in which it was found.
@@ -227,6 +237,7 @@ pub fn read(store: &[u8]) -> Result<Summary, Error> {
         root: lineage.map(|named| Hash(named.root)),
         marks: marks(&claim)?.into_iter().map(Hash).collect(),
         parents,
+        declared: declared::read(&claim)?,
         assertions: claim.assertions.iter().map(|assertion| assertion.label.to_owned()).collect(),
         manifests: store.parents.len() + 1,
         title: claim.title,
@@ -273,7 +284,7 @@ fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, anchors: &[Vec<u8>], now:
     rows
 }
 
-fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {
+pub(super) fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {
     match result {
         Ok((detail, value)) => {
             rows.push(Check::new(name, State::Verified, detail));
@@ -353,18 +364,18 @@ struct Descriptor {
 const MAX_DESCRIPTOR: usize = 4096;
 
 /// Which statements and roots ingredients stand for. Remembers what each quoted manifest says.
-struct Identities<'s, 'a> {
+pub(super) struct Identities<'s, 'a> {
     store: &'s Store<'a>,
     quoted: BTreeMap<&'a str, Option<ExpectedParent>>,
 }
 
 impl<'s, 'a> Identities<'s, 'a> {
-    fn new(store: &'s Store<'a>) -> Self {
+    pub fn new(store: &'s Store<'a>) -> Self {
         Identities { store, quoted: BTreeMap::new() }
     }
 
     /// By its descriptor, by its manifest, or by both alike.
-    fn of(&mut self, ingredient: &Ingredient<'_, '_>) -> Result<Option<ExpectedParent>, Refusal> {
+    pub fn of(&mut self, ingredient: &Ingredient<'_, '_>) -> Result<Option<ExpectedParent>, Refusal> {
         let described = match ingredient.data {
             Some(Content::File(json)) if json.len() <= MAX_DESCRIPTOR => {
                 serde_json::from_slice::<Descriptor>(json).ok().filter(|found| found.schema == PARENT_SCHEMA)
