@@ -61,7 +61,12 @@ pub(super) enum OpenInput {
         /// The file, or a folder's listing.
         asset: Bound,
     },
-    Medium { relation: Relation, name: String, format: &'static str, path: PathBuf },
+    Medium {
+        relation: Relation,
+        name: String,
+        format: &'static str,
+        path: PathBuf,
+    },
 }
 
 /// Bytes that a sidecar binds.
@@ -80,11 +85,7 @@ pub(super) fn open(request: &InputRequest, progress: &impl Progress) -> Result<O
     if !is_bundle && request.path.is_none() && !files::is_url(source) {
         return medium(request);
     }
-    let parent = ParentRequest {
-        relation: request.relation,
-        bundle: source.clone(),
-        path: request.path.clone(),
-    };
+    let parent = ParentRequest { relation: request.relation, bundle: source.clone(), path: request.path.clone() };
     let parent = OpenParent::open(&parent, progress)?;
     let record = &parent.bundle.records[0];
     let statement = &parent.statement;
@@ -96,9 +97,8 @@ pub(super) fn open(request: &InputRequest, progress: &impl Progress) -> Result<O
         }
         let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
         let edges = statement.predicate.parents.iter();
-        let parents: Vec<_> = edges
-            .map(|edge| checker::ExpectedParent { statement: edge.statement.0, root: edge.root.0 })
-            .collect();
+        let parents: Vec<_> =
+            edges.map(|edge| checker::ExpectedParent { statement: edge.statement.0, root: edge.root.0 }).collect();
         let expected = checker::Expected {
             asset_sha256: statement.sha256().0,
             statement: parent.id.0,

@@ -185,7 +185,12 @@ pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Er
         }
         (None, None) => return Err(refuse(&path, "was not read", "try again")),
     };
-    let manifests = 1 + judged.links.iter().filter_map(|link| link.manifest.as_ref()).collect::<std::collections::BTreeSet<_>>().len();
+    let manifests = 1 + judged
+        .links
+        .iter()
+        .filter_map(|link| link.manifest.as_ref())
+        .collect::<std::collections::BTreeSet<_>>()
+        .len();
     Ok(Created { out, embedded: embedded.is_some(), store: Hash::sha256(&store), manifests, notes: notes_of(&judged) })
 }
 
@@ -195,9 +200,8 @@ pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Er
 /// When the medium is malformed where its manifest should be.
 pub fn carried(artifact: &Artifact) -> Result<Option<Carried>, String> {
     match (&*artifact.files, artifact.is_folder) {
-        ([(_, source)], false) => countermark_io::content::carried(&**source).map_err(|error| {
-            error.to_string().lines().next().unwrap_or_default().to_owned()
-        }),
+        ([(_, source)], false) => countermark_io::content::carried(&**source)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned()),
         _ => Ok(None),
     }
 }

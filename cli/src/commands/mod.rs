@@ -3,6 +3,7 @@
 pub mod anchor;
 pub mod badge;
 pub mod card;
+pub mod declared;
 pub mod demo;
 pub mod derivation;
 pub mod diff;

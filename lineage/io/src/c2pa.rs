@@ -183,14 +183,14 @@ pub struct ParentManifest<'a> {
 /// [`C2paError::Parent`] when a parent's manifest does not verify for the parent's bytes or names another statement or
 /// root, [`C2paError::Verify`] when the result is not what [`checker::check`] accepts, and whatever the crate refuses.
 pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paError> {
-    let Release { name, kind, generated, asset_sha256, statement, root, marks, listing, mut parents, declared } = release;
+    let Release { name, kind, generated, asset_sha256, statement, root, marks, listing, mut parents, declared } =
+        release;
     let expected_parents: Vec<_> = parents
         .iter()
         .map(|parent| checker::ExpectedParent { statement: parent.statement, root: parent.root })
         .collect();
 
-    let inputs: Vec<_> =
-        parents.iter().enumerate().map(|(index, parent)| (label(index), parent.relation)).collect();
+    let inputs: Vec<_> = parents.iter().enumerate().map(|(index, parent)| (label(index), parent.relation)).collect();
     let relationships = relationships(&inputs);
     let source_type = declared.source_type(kind, generated, true);
     let mut assertions = vec![
@@ -343,8 +343,7 @@ pub(crate) fn quoted(
 ) -> Result<Ingredient, C2paError> {
     let refuse = |problem: String| C2paError::Parent { name: name.to_owned(), problem };
     let quoted = checker::read(manifest.store).map_err(|error| refuse(error.problem()))?;
-    let differs =
-        |found: Option<Hash>, wanted: Option<[u8; 32]>| found.is_some() && found != wanted.map(Hash);
+    let differs = |found: Option<Hash>, wanted: Option<[u8; 32]>| found.is_some() && found != wanted.map(Hash);
     if differs(quoted.statement, statement) || differs(quoted.root, root) {
         return Err(refuse("its manifest names another statement or root".to_owned()));
     }

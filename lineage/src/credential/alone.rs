@@ -11,8 +11,8 @@ use countermark_formats::ReadAt;
 
 use super::assertions::{bound, check_actions, check_labels, lineage, marks, ours};
 use super::c2pa::{
-    ASSERTIONS, BINDING, COLLECTION, COLLECTION_SCHEMA, FRAMING, Identities, PARENTS, PROMPT_SCHEMA, Refusal, SIGNATURE,
-    UNTRUSTED, add,
+    ASSERTIONS, BINDING, COLLECTION, COLLECTION_SCHEMA, FRAMING, Identities, PARENTS, PROMPT_SCHEMA, Refusal,
+    SIGNATURE, UNTRUSTED, add,
 };
 use super::container;
 use super::cose::{Sign1, Unsigned};
@@ -223,9 +223,10 @@ fn signature(manifest: &Manifest<'_>) -> Result<(String, (Sign1, PublicKey)), Re
     let (sign1, note) = match manifest.signature(Unsigned::Nothing) {
         Ok(sign1) => (sign1, ""),
         // Other software pads its signatures and adds time-stamps.
-        Err(_) => {
-            (manifest.signature(Unsigned::Ignored)?, "; padding or a time-stamp beside it, which it does not cover, is ignored")
-        }
+        Err(_) => (
+            manifest.signature(Unsigned::Ignored)?,
+            "; padding or a time-stamp beside it, which it does not cover, is ignored",
+        ),
     };
     let key = sign1.verify(manifest.claim_bytes())?;
     Ok((format!("by {}{note}", key.short()), (sign1, key)))

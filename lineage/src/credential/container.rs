@@ -61,7 +61,9 @@ fn boxes(value: &Value) -> Result<Vec<String>, Refusal> {
     for exclusion in value.field("exclusions").and_then(Value::as_array).unwrap_or_default() {
         let path = exclusion.field("xpath").and_then(Value::as_text).unwrap_or_default();
         if !LEFT_OUT.contains(&path) {
-            return Err(Refusal::invalid(format!("the binding leaves out boxes {path:?}, which hold more than C2PA's")));
+            return Err(Refusal::invalid(format!(
+                "the binding leaves out boxes {path:?}, which hold more than C2PA's"
+            )));
         }
         if path == "/uuid" {
             let data = exclusion.field("data").and_then(Value::as_array).unwrap_or_default();

@@ -264,8 +264,7 @@ impl Declared {
         }
         if let Some(disclosure) = &self.disclosure {
             let mut content = json!({"modelType": disclosure.model_type.as_str()});
-            let optional =
-                [("modelName", &disclosure.model_name), ("modelIdentifier", &disclosure.model_identifier)];
+            let optional = [("modelName", &disclosure.model_name), ("modelIdentifier", &disclosure.model_identifier)];
             for (member, value) in optional {
                 if let Some(value) = value {
                     content[member] = json!(value);

@@ -305,7 +305,12 @@ pub fn inspect(store: &[u8], policy: &Policy, now: i64) -> Judged {
 }
 
 /// As [`inspect`], for a medium that carries it.
-pub fn inspect_carried(carried: &Carried, source: &dyn countermark_formats::ReadAt, policy: &Policy, now: i64) -> Judged {
+pub fn inspect_carried(
+    carried: &Carried,
+    source: &dyn countermark_formats::ReadAt,
+    policy: &Policy,
+    now: i64,
+) -> Judged {
     let judge = Judge { policy, roots: roots(policy), now };
     let found = match &carried.binding {
         Binding::Holds(code) => Ok(&**code),
