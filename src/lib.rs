@@ -34,6 +34,7 @@
 pub mod attack;
 mod cache;
 pub mod card;
+pub mod content;
 pub mod cosign;
 pub mod derivation;
 pub mod detect;

@@ -20,6 +20,7 @@ use countermark_io::{files, keys, timestamp};
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Mark, Receipt, Record};
+use countermark_lineage::credential::declared::Declared;
 use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::credential::embedded::embedding;
 use countermark_lineage::credential::hand_over::Signed as HandOver;
@@ -77,6 +78,8 @@ pub struct Request {
     pub certificate: Option<PathBuf>,
     /// URL of an authority that stamps the manifest with the time (RFC 3161).
     pub timestamp: Option<String>,
+    /// What the manifest declares: what others may do with it, how it came about, what it is.
+    pub declared: Declared,
 }
 
 impl Request {
@@ -99,6 +102,7 @@ impl Request {
             salt: None,
             certificate: None,
             timestamp: None,
+            declared: Declared::default(),
         }
     }
 }
@@ -241,17 +245,17 @@ fn default_out(path: &Path, name: &str) -> PathBuf {
 }
 
 /// A parent whose bundle was read and whose own statement verified.
-struct OpenParent {
-    relation: Relation,
-    id: Hash,
-    statement: Statement,
-    bundle: Bundle,
+pub(crate) struct OpenParent {
+    pub relation: Relation,
+    pub id: Hash,
+    pub statement: Statement,
+    pub bundle: Bundle,
     /// What its manifest is about, when that is at hand.
-    path: Option<PathBuf>,
+    pub path: Option<PathBuf>,
 }
 
 impl OpenParent {
-    fn open(request: &ParentRequest, progress: &impl Progress) -> Result<Self, Error> {
+    pub fn open(request: &ParentRequest, progress: &impl Progress) -> Result<Self, Error> {
         let bundle = Bundle::parse(&files::read(&request.bundle, MAX_BUNDLE)?)
             .map_err(|error| refuse(&request.bundle, error.problem(), "name the parent's bundle"))?;
         let verified = bundle.records[0]
@@ -282,7 +286,7 @@ impl OpenParent {
     }
 
     /// What its manifest binds, when that is at hand: a folder's listing always is.
-    fn asset(&self) -> Result<Option<Box<dyn ReadSeek>>, Error> {
+    pub fn asset(&self) -> Result<Option<Box<dyn ReadSeek>>, Error> {
         if self.statement.predicate.folder {
             return Ok(Some(Box::new(Cursor::new(self.statement.predicate.listing.to_text()))));
         }
@@ -404,6 +408,7 @@ impl Draft<'_> {
             marks: &marks,
             listing: listing.as_deref(),
             parents: inputs.collect(),
+            declared: &self.request.declared,
         };
         let (Some(out), Some((_, source))) = (&self.request.embed, self.artifact.files.first()) else {
             return Ok((c2pa::create(release, signer)?, None));

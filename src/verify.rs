@@ -11,7 +11,7 @@ use countermark_lineage::verify as judge;
 use crate::cache::Remembered;
 use crate::progress::begin_hashing;
 use crate::trust::Trust;
-use crate::{Error, Progress, keyset, records};
+use crate::{Error, Progress, content, keyset, records};
 
 const MAX_MANIFEST: u64 = 64 << 20;
 
@@ -91,6 +91,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),
+        media: Some(&|artifact| content::carried(artifact)),
         now: request.at.unwrap_or_else(keyset::now),
         at: request.at.is_some(),
     };

@@ -171,6 +171,7 @@ impl Judge {
             require_anchor: false,
             name: None,
             records: None,
+            media: None,
             now: keyset::now(),
             at: false,
             revocations: &[],

@@ -5,6 +5,7 @@
 
 mod files;
 mod hand_overs;
+pub mod manifest;
 pub mod records;
 mod signers;
 pub mod slice;
@@ -50,6 +51,8 @@ pub struct Request<'a> {
     pub name: Option<&'a str>,
     /// Builds the record tree anew, when that can be done here.
     pub records: Option<&'a records::Recompute<'a>>,
+    /// Reads the manifest that a medium carries, when that can be done here.
+    pub media: Option<&'a manifest::Media<'a>>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
     /// True when [`Request::now`] is not the present but a time that somebody asked for, which a row then says.
@@ -104,12 +107,8 @@ pub fn verify_with(request: &Request<'_>, look: &Look<'_>, progress: &(dyn Fn(u6
     }
     let subject = examine(request, look, progress, &mut rows);
     let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Absent);
-    let (name, root, statement, signer) = match subject {
-        Some(Subject { statement, id, signer }) => {
-            (statement.name().to_owned(), statement.root().to_string(), id.to_string(), signer)
-        }
-        None => (request.artifact.name.clone(), String::new(), String::new(), String::new()),
-    };
+    let subject = subject.unwrap_or_else(|| Subject { name: request.artifact.name.clone(), ..Subject::default() });
+    let Subject { name, root, statement, signer } = subject;
     let scope = look.part.map(|part| printable(&part.to_string(), 1000));
     let schema = if scope.is_some() { SCHEMA_OF_PART } else { SCHEMA }.to_owned();
     Verdict { schema, state, name, root, statement, signer, scope, checks: rows.0 }
@@ -134,10 +133,12 @@ pub fn bundle(bytes: &[u8], belief: &Belief<'_>) -> Verdict {
     Verdict { schema: SCHEMA_OF_PART.to_owned(), state, name, root, statement, signer, scope, checks: rows.0 }
 }
 
-/// Whom and what the verdict is about.
+/// Whom and what the verdict is about. Empty where it is not known.
+#[derive(Default)]
 struct Subject {
-    statement: Statement,
-    id: Hash,
+    name: String,
+    root: String,
+    statement: String,
     signer: String,
 }
 
@@ -147,11 +148,18 @@ fn examine(
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
 ) -> Option<Subject> {
+    let found = manifest::Found::of(request);
     let Some(bytes) = request.bundle else {
-        rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
-        return None;
+        if !found.any() {
+            rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
+            return None;
+        }
+        return manifest::alone(request, look, &found, None, progress, rows);
     };
     let bundle = open_bundle(bytes, rows)?;
+    if found.is_content(request.artifact, &bundle) {
+        return manifest::alone(request, look, &found, Some(&bundle), progress, rows);
+    }
     let no_policy = Policy::default();
     let mut examiner = Examiner::new(&bundle, &request.belief(), &no_policy, rows);
 
@@ -173,7 +181,9 @@ fn examine(
     }
     files::provenance_files(request, record, rows);
     examiner.evidence(record, &statement, &id, request.require_anchor, rows);
-    Some(Subject { statement, id, signer })
+    found.beside_a_bundle(request, examiner.policy, rows);
+    let (name, root) = (statement.name().to_owned(), statement.root().to_string());
+    Some(Subject { name, root, statement: id.to_string(), signer })
 }
 
 /// A bundle in which each statement stands once.

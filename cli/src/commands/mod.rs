@@ -4,6 +4,7 @@ pub mod anchor;
 pub mod badge;
 pub mod card;
 pub mod cosign;
+pub mod declared;
 pub mod demo;
 pub mod derivation;
 pub mod diff;

@@ -7,6 +7,7 @@ use countermark::lineage::graph::Kind;
 use countermark::lineage::graph::statement::Process;
 use countermark::sign::{self, ParentRequest, Request};
 
+use super::declared::Declarations;
 use super::records::RecordTree;
 use crate::args::Format;
 use crate::bar::Bar;
@@ -73,6 +74,8 @@ pub struct Sign {
     /// Salt the records with this secret, made when it is not there: whoever sees one record learns nothing of others
     #[arg(long, value_name = "FILE", requires = "records", conflicts_with = "sorted")]
     pub salt: Option<PathBuf>,
+    #[command(flatten)]
+    pub declarations: Declarations,
     #[arg(long, value_enum, default_value = "human")]
     pub format: Format,
 }
@@ -102,6 +105,7 @@ pub fn run(args: Sign) -> Result<u8> {
         salt: args.salt,
         certificate: args.certificate,
         timestamp: args.timestamp,
+        declared: args.declarations.declared(),
     };
     let bar = Bar::new();
     let signed = sign::sign(&request, &bar)?;

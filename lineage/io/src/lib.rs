@@ -10,6 +10,8 @@ pub mod c2pa;
 #[cfg(feature = "sqlite")]
 pub mod cache;
 pub mod certificate;
+#[cfg(feature = "c2pa")]
+pub mod content;
 mod error;
 pub mod files;
 #[cfg(feature = "object-store")]

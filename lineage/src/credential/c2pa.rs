@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assertions::{binding, check_actions, check_labels, lineage, marks, ours};
 use super::cose::{Sign1, Unsigned};
+use super::declared::{self, Declarations};
 use super::embedded::{self, Place};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
@@ -33,6 +34,8 @@ pub const LINEAGE_SCHEMA: &str = "countermark.dev/c2pa/lineage/v1";
 pub const WATERMARK_SCHEMA: &str = "countermark.dev/c2pa/watermark/v1";
 /// Schema in [`COLLECTION`].
 pub const COLLECTION_SCHEMA: &str = "countermark.dev/c2pa/collection/v1";
+/// Schema of the JSON file that tells the digest of a prompt.
+pub const PROMPT_SCHEMA: &str = "countermark.dev/c2pa/prompt/v1";
 /// Schema of the JSON file that describes a parent in its ingredient.
 pub const PARENT_SCHEMA: &str = "countermark.dev/c2pa/parent/v1";
 /// C2PA's code for a signer whom the one who validated did not know.
@@ -106,6 +109,8 @@ pub struct Summary {
     pub marks: Vec<Hash>,
     /// Inputs.
     pub parents: Vec<SummaryParent>,
+    /// What the signer declares beside that.
+    pub declared: Declarations,
     /// Labels of all assertions, in the order of the claim.
     pub assertions: Vec<String>,
     /// How many manifests the store holds, with the active one.
@@ -186,8 +191,8 @@ impl Refusal {
         &self.problem
     }
 
-    /// State and text of a row.
-    pub fn into_row(self) -> (State, String) {
+    /// The state, and why.
+    pub fn into_parts(self) -> (State, String) {
         (self.state, self.problem)
     }
 
@@ -295,6 +300,7 @@ pub fn read(store: &[u8]) -> Result<Summary, Error> {
         root: lineage.map(|named| Hash(named.root)),
         marks: marks(&claim)?.into_iter().map(Hash).collect(),
         parents,
+        declared: declared::read(&claim)?,
         assertions: claim.assertions.iter().map(|assertion| assertion.label.to_owned()).collect(),
         manifests: store.parents.len() + 1,
         title: claim.title,
@@ -370,7 +376,7 @@ fn stamp(sign1: &Sign1, token: &[u8], trust: Trust<'_>, now: i64) -> Result<(Str
     Ok((format!("signed by {time}, says {} under {}", stamp.authority, stamp.root), stamp.time))
 }
 
-fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {
+pub(super) fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {
     match result {
         Ok((detail, value)) => {
             rows.push(Check::new(name, State::Verified, detail));
@@ -443,18 +449,18 @@ struct Descriptor {
 const MAX_DESCRIPTOR: usize = 4096;
 
 /// Which statements and roots ingredients stand for. Remembers what each quoted manifest says.
-struct Identities<'s, 'a> {
+pub(super) struct Identities<'s, 'a> {
     store: &'s Store<'a>,
     quoted: BTreeMap<&'a str, Option<ExpectedParent>>,
 }
 
 impl<'s, 'a> Identities<'s, 'a> {
-    fn new(store: &'s Store<'a>) -> Self {
+    pub fn new(store: &'s Store<'a>) -> Self {
         Identities { store, quoted: BTreeMap::new() }
     }
 
     /// By its descriptor, by its manifest, or by both alike.
-    fn of(&mut self, ingredient: &Ingredient<'_, '_>) -> Result<Option<ExpectedParent>, Refusal> {
+    pub fn of(&mut self, ingredient: &Ingredient<'_, '_>) -> Result<Option<ExpectedParent>, Refusal> {
         let described = match ingredient.data {
             Some(Content::File(json)) if json.len() <= MAX_DESCRIPTOR => {
                 serde_json::from_slice::<Descriptor>(json).ok().filter(|found| found.schema == PARENT_SCHEMA)

@@ -70,7 +70,7 @@ pub fn check_alone(store: &[u8], span: &Range<u64>, sha256: Hash, anchors: &[Vec
     });
     let (state, detail) = match bound {
         Ok(()) => (State::Verified, "it is about this file, all but its own text".to_owned()),
-        Err(refusal) => refusal.into_row(),
+        Err(refusal) => refusal.into_parts(),
     };
     rows.push(Check::new(BINDING, state, detail));
     rows

@@ -70,6 +70,8 @@ pub(super) struct Ingredient<'a, 'm> {
     pub manifest: Option<Quoted>,
     /// The embedded file that describes the input.
     pub data: Option<&'m Content<'a>>,
+    /// Where the input's bytes are on the web, and their SHA-256.
+    pub remote: Option<(String, [u8; 32])>,
     /// Codes of failures that the signer recorded when validating the input.
     pub failures: Vec<String>,
     /// True when the signer recorded that the input's bytes matched its manifest.
@@ -123,6 +125,9 @@ impl<'a> Manifest<'a> {
         let parts = <[SuperBox<'a>; 3]>::try_from(manifest.into_superboxes()?);
         let [assertions, claim, signature] = parts.map_err(|parts| {
             let labels: Vec<_> = parts.iter().map(|part| part.label).collect();
+            if let Some(other) = labels.iter().find(|label| ["c2pa.databoxes", "c2pa.credentials"].contains(label)) {
+                return Refusal::unsupported(format!("manifest {label} holds {other}, which is not checked"));
+            }
             Refusal::invalid(format!(
                 "manifest {label} must hold assertions, claim and signature, and holds {labels:?}"
             ))
@@ -133,6 +138,9 @@ impl<'a> Manifest<'a> {
             (&signature, b"c2cs", "c2pa.signature"),
         ];
         for (part, kind, name) in expected {
+            if part.label == "c2pa.claim" {
+                return Err(Refusal::unsupported(format!("manifest {label} has a claim of version 1")));
+            }
             if (&part.kind, part.label) != (kind, name) {
                 return Err(Refusal::invalid(format!("manifest {label}: expected {name}, found {:?}", part.label)));
             }
@@ -239,12 +247,19 @@ impl<'a> Manifest<'a> {
             }
             _ => return Err(refuse("activeManifest and claimSignature belong together")),
         };
-        let data = uri("data")?.map(|uri| self.resolve(&uri)).transpose()?.map(|(_, assertion)| &assertion.content);
+        let (data, remote) = match uri("data")? {
+            Some(HashedUri { url, hash }) if url.starts_with("https://") || url.starts_with("http://") => {
+                (None, Some((url, hash)))
+            }
+            Some(uri) => (Some(&self.resolve(&uri)?.1.content), None),
+            None => (None, None),
+        };
         let mut ingredient = Ingredient {
             title: text("dc:title"),
             relationship: text("relationship").ok_or_else(|| refuse("no relationship"))?,
             manifest,
             data,
+            remote,
             failures: Vec::new(),
             matched: false,
         };
@@ -256,6 +271,9 @@ impl<'a> Manifest<'a> {
         Ok(ingredient)
     }
 }
+
+/// Codes for an input whose bytes are those that its manifest binds: a file, boxes of a film, boxes of a picture.
+const BYTES_MATCH: [&str; 3] = ["assertion.dataHash.match", "assertion.bmffHash.match", "assertion.boxesHash.match"];
 
 impl Ingredient<'_, '_> {
     /// `validationResults`: codes for the input's active manifest, and for what differed in its own ingredients.
@@ -272,7 +290,7 @@ impl Ingredient<'_, '_> {
                 self.failures.push(status.field("code")?.as_text()?.to_owned());
             }
             for status in codes.field("success")?.as_array()? {
-                self.matched |= index == 0 && status.field("code")?.as_text()? == "assertion.dataHash.match";
+                self.matched |= index == 0 && BYTES_MATCH.contains(&status.field("code")?.as_text()?);
             }
         }
         Some(())

@@ -1,10 +1,13 @@
 //! Who signed: keys and envelopes of our own, C2PA manifests and their certificates, whom a policy trusts,
 //! and what no longer counts.
 
+pub mod alone;
 mod assertions;
 pub mod c2pa;
+mod container;
 mod cose;
 pub mod countersign;
+pub mod declared;
 pub mod dsse;
 pub mod embedded;
 pub mod hand_over;

@@ -11,4 +11,5 @@ pub mod store;
 mod words;
 
 pub use node::{Edge, Graph, Node};
+pub(crate) use words::words;
 pub use words::{Kind, Relation};

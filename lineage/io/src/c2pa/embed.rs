@@ -13,6 +13,7 @@ use c2pa::assertions::DataHash;
 use countermark_formats::manifest::{self, Undo};
 use countermark_formats::{ReadAt as _, Source};
 use countermark_lineage::credential::c2pa as checker;
+use countermark_lineage::credential::declared::Declared;
 use countermark_lineage::credential::embedded::{self, EMBEDDING, EMBEDDING_SCHEMA, Place};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::Kind;
@@ -71,8 +72,7 @@ pub fn prepare(
     let parents = expected_parents(&release);
     let check = |store: &[u8], span: &Range<u64>, asset_sha256: [u8; 32]| {
         let expected = checker::Expected { asset_sha256, statement, root, marks, parents: &parents };
-        let anchors = [signer.chain[1].clone()];
-        accept(&checker::check_at(store, &Place::Inside(span.clone()), &expected, &anchors, now()))
+        accept(&checker::check_at(store, &Place::Inside(span.clone()), &expected, signer.anchor(), now()))
     };
     write(release, true, source, out, signer, progress, &check)
 }
@@ -102,9 +102,10 @@ pub fn prepare_alone(
         marks: &[],
         listing: None,
         parents: vec![],
+        declared: &Declared::default(),
     };
     let check = |store: &[u8], span: &Range<u64>, sha256: [u8; 32]| {
-        accept(&embedded::check_alone(store, span, Hash(sha256), &[signer.chain[1].clone()], now()))
+        accept(&embedded::check_alone(store, span, Hash(sha256), signer.anchor(), now()))
     };
     write(release, false, source, out, signer, progress, &check)
 }

@@ -22,6 +22,7 @@ use c2pa::settings::Settings;
 use c2pa::{Builder, Context, Ingredient, Relationship, SigningAlg};
 use countermark_lineage::cbor::{self, Value};
 use countermark_lineage::credential::c2pa as checker;
+use countermark_lineage::credential::declared::{ASSET_TYPE, Declared};
 use countermark_lineage::credential::keys::{Algorithm, PrivateKey};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::{Kind, Relation};
@@ -33,7 +34,7 @@ use crate::certificate::{CertificateError, Chain};
 pub mod embed;
 
 /// The format does not matter to a sidecar; this one makes the crate treat the bytes as opaque.
-const OPAQUE: &str = "application/octet-stream";
+pub(crate) const OPAQUE: &str = "application/octet-stream";
 
 /// Why no manifest was written.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +96,8 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 pub struct Signer {
     key: Arc<dyn PrivateKey>,
     /// DER, the leaf first.
-    chain: Vec<Vec<u8>>,
-    anchors: String,
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) anchors: String,
 }
 
 impl Signer {
@@ -110,6 +111,11 @@ impl Signer {
             return Err(C2paError::Key);
         }
         Ok(Signer { key, chain: der, anchors: chain.root_pem.clone() })
+    }
+
+    /// The last certificate, which a policy would name as root.
+    pub(crate) fn anchor(&self) -> &[Vec<u8>] {
+        &self.chain[self.chain.len().saturating_sub(1)..]
     }
 }
 
@@ -162,6 +168,8 @@ pub struct Release<'a> {
     pub listing: Option<&'a str>,
     /// What the artifact was made from.
     pub parents: Vec<Parent<'a>>,
+    /// What the signer declares beside that.
+    pub declared: &'a Declared,
 }
 
 /// One input.
@@ -203,7 +211,7 @@ pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paErro
     let store = builder.sign_embeddable("application/c2pa")?;
 
     let expected = checker::Expected { asset_sha256, statement, root, marks, parents: &parents };
-    accept(&checker::check(&store, &expected, &[signer.chain[1].clone()], now()))?;
+    accept(&checker::check(&store, &expected, signer.anchor(), now()))?;
     Ok(store)
 }
 
@@ -219,10 +227,12 @@ fn builder(
     is_named: bool,
     signer: &Signer,
 ) -> Result<Builder, C2paError> {
-    let Release { name, kind, generated, statement, root, marks, listing, mut parents, .. } = release;
-    let relationships = relationships(&parents);
+    let Release { name, kind, generated, statement, root, marks, listing, mut parents, declared, .. } = release;
+    let inputs: Vec<_> = parents.iter().enumerate().map(|(index, parent)| (label(index), parent.relation)).collect();
+    let relationships = relationships(&inputs);
+    let source_type = declared.source_type(kind, generated, true);
     let mut assertions = vec![json!({"label": "c2pa.actions.v2", "created": true,
-               "data": {"actions": actions(&parents, &relationships, source_type(kind, generated))}})];
+               "data": {"actions": actions(&inputs, &relationships, source_type, None)}})];
     if is_named {
         assertions.push(json!({"label": checker::LINEAGE, "created": true,
                "data": {"schema": checker::LINEAGE_SCHEMA, "statement": hex(statement), "root": hex(root), "kind": kind}}));
@@ -237,11 +247,7 @@ fn builder(
         assertions.push(json!({"label": checker::COLLECTION, "created": true,
                                "data": {"schema": checker::COLLECTION_SCHEMA, "listing": listing}}));
     }
-    if let Some(asset_type) = asset_type(kind) {
-        // The crate drops the last ".vN" of a label that it does not know; this comes out as c2pa.asset-type.v2.
-        assertions.push(json!({"label": "c2pa.asset-type.v2.v1", "created": true,
-                               "data": {"types": [{"type": asset_type}]}}));
-    }
+    assertions.extend(declarations(declared, kind, name));
     let definition = json!({
         "claim_generator_info": [{"name": "countermark", "version": env!("CARGO_PKG_VERSION")}],
         "title": name,
@@ -282,10 +288,10 @@ fn accept(rows: &[Check]) -> Result<(), C2paError> {
     }
 }
 
-/// `parentOf` may stand once only.
-fn relationships(parents: &[Parent<'_>]) -> Vec<Relationship> {
+/// The relationship of each labelled input. `parentOf` may stand once only.
+pub(crate) fn relationships(inputs: &[(String, Relation)]) -> Vec<Relationship> {
     let mut opened = false;
-    let of = |parent: &Parent<'_>| match parent.relation {
+    let of = |(_, relation): &(String, Relation)| match relation {
         Relation::FineTunedFrom
         | Relation::QuantisedFrom
         | Relation::PrunedFrom
@@ -302,13 +308,19 @@ fn relationships(parents: &[Parent<'_>]) -> Vec<Relationship> {
             Relationship::InputTo
         }
     };
-    parents.iter().map(of).collect()
+    inputs.iter().map(of).collect()
 }
 
-/// The first action must be `c2pa.opened` for a parent, else `c2pa.created` with a source type.
-fn actions(parents: &[Parent<'_>], relationships: &[Relationship], source_type: &str) -> Vec<serde_json::Value> {
-    let labels = |wanted: Relationship| -> Vec<String> {
-        (0..parents.len()).filter(|index| relationships[*index] == wanted).map(label).collect()
+/// The first action must be `c2pa.opened` for a parent, else `c2pa.created` with a source type. `software` is what made it.
+pub(crate) fn actions(
+    inputs: &[(String, Relation)],
+    relationships: &[Relationship],
+    source_type: &str,
+    software: Option<serde_json::Value>,
+) -> Vec<serde_json::Value> {
+    let labels = |wanted: Relationship| -> Vec<&str> {
+        let pairs = inputs.iter().zip(relationships).filter(|(_, found)| **found == wanted);
+        pairs.map(|((label, _), _)| &**label).collect()
     };
     let (opened, placed, inputs) =
         (labels(Relationship::ParentOf), labels(Relationship::ComponentOf), labels(Relationship::InputTo));
@@ -320,10 +332,13 @@ fn actions(parents: &[Parent<'_>], relationships: &[Relationship], source_type: 
             json!({"action": "c2pa.edited", "digitalSourceType": source_type}),
         ]
     };
-    if let Some(last) = actions.last_mut()
-        && !inputs.is_empty()
-    {
-        last["parameters"] = json!({"ingredientIds": inputs});
+    if let Some(last) = actions.last_mut() {
+        if !inputs.is_empty() {
+            last["parameters"] = json!({"ingredientIds": inputs});
+        }
+        if let Some(software) = software {
+            last["softwareAgent"] = software;
+        }
     }
     actions
         .extend(placed.into_iter().map(|id| json!({"action": "c2pa.placed", "parameters": {"ingredientIds": [id]}})));
@@ -334,36 +349,36 @@ fn label(index: usize) -> String {
     format!("parent{index}")
 }
 
-fn source_type(kind: Kind, generated: bool) -> &'static str {
-    match kind {
-        Kind::Model | Kind::Adapter => "http://c2pa.org/digitalsourcetype/trainedAlgorithmicData",
-        Kind::GeneratedContent => "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
-        Kind::Dataset | Kind::Shard | Kind::TrainingRun | Kind::Evaluation if generated => {
-            "http://c2pa.org/digitalsourcetype/trainedAlgorithmicData"
-        }
-        Kind::Dataset | Kind::Shard | Kind::TrainingRun | Kind::Evaluation => {
-            "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCreation"
-        }
-    }
-}
-
-fn asset_type(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Model | Kind::Adapter => Some("c2pa.types.model"),
-        Kind::Dataset | Kind::Shard => Some("c2pa.types.dataset"),
-        Kind::TrainingRun | Kind::Evaluation | Kind::GeneratedContent => None,
-    }
+/// The assertions of what is declared, as they stand in a definition.
+pub(crate) fn declarations(declared: &Declared, kind: Kind, name: &str) -> Vec<serde_json::Value> {
+    let assertion = |(label, data): (&str, serde_json::Value)| {
+        // The crate drops the last ".vN" of a label that it does not know; this comes out as c2pa.asset-type.v2.
+        let label = if label == ASSET_TYPE { "c2pa.asset-type.v2.v1" } else { label };
+        json!({"label": label, "created": true, "data": data})
+    };
+    declared.assertions(kind, name).into_iter().map(assertion).collect()
 }
 
 /// A parent as ingredient: with its manifest validated against its bytes, or by name alone.
 fn ingredient(parent: &mut Parent<'_>, anchors: &str) -> Result<Ingredient, C2paError> {
-    let refuse = |problem: String| C2paError::Parent { name: parent.name.to_owned(), problem };
     let Some(manifest) = &mut parent.manifest else {
         return Ok(Ingredient::new_v2(parent.name, OPAQUE));
     };
+    quoted(parent.name, manifest, (Some(parent.statement), Some(parent.root)), anchors)
+}
+
+/// An input with its manifest, which was validated against the bytes that it binds, and names this statement and root
+/// where it names any.
+pub(crate) fn quoted(
+    name: &str,
+    manifest: &mut ParentManifest<'_>,
+    (statement, root): (Option<[u8; 32]>, Option<[u8; 32]>),
+    anchors: &str,
+) -> Result<Ingredient, C2paError> {
+    let refuse = |problem: String| C2paError::Parent { name: name.to_owned(), problem };
     let quoted = checker::read(manifest.store).map_err(|error| refuse(error.problem()))?;
-    let differs = |found: Option<Hash>, wanted| found.is_some_and(|found| found != Hash(wanted));
-    if differs(quoted.statement, parent.statement) || differs(quoted.root, parent.root) {
+    let differs = |found: Option<Hash>, wanted: Option<[u8; 32]>| found.is_some() && found != wanted.map(Hash);
+    if differs(quoted.statement, statement) || differs(quoted.root, root) {
         return Err(refuse("its manifest names another statement or root".to_owned()));
     }
     // The crate takes the settings for an ingredient from the thread, so it gets a thread of its own, which also keeps
@@ -373,6 +388,12 @@ fn ingredient(parent: &mut Parent<'_>, anchors: &str) -> Result<Ingredient, C2pa
         thread.join().map_err(|_| std::io::Error::other("the C2PA library panicked"))
     });
     let ingredient = validated.map_err(|error| refuse(format!("its manifest could not be validated: {error}")))??;
+    unfailed(name, ingredient)
+}
+
+/// The ingredient, when nothing but its signer's standing was found wanting.
+pub(crate) fn unfailed(name: &str, ingredient: Ingredient) -> Result<Ingredient, C2paError> {
+    let refuse = |problem: String| C2paError::Parent { name: name.to_owned(), problem };
     let Some(results) = ingredient.validation_results() else {
         return Err(refuse("its manifest was not validated".to_owned()));
     };
@@ -396,7 +417,7 @@ fn validate(manifest: &mut ParentManifest<'_>, anchors: &str) -> c2pa::Result<In
 }
 
 /// No network, our labels created, and these anchors.
-fn settings(anchors: &str) -> String {
+pub(crate) fn settings(anchors: &str) -> String {
     let settings = json!({
         "trust": {"trust_anchors": anchors},
         "verify": {"verify_trust": true, "ocsp_fetch": false, "remote_manifest_fetch": false},
@@ -407,13 +428,13 @@ fn settings(anchors: &str) -> String {
 }
 
 /// Drives a future that has nothing to wait for: there is no network behind it.
-fn finish<T>(future: impl Future<Output = c2pa::Result<T>>) -> c2pa::Result<T> {
+pub(crate) fn finish<T>(future: impl Future<Output = c2pa::Result<T>>) -> c2pa::Result<T> {
     match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(c2pa::Error::OtherError("waits for a network that it was denied".into())),
     }
 }
 
-fn hex(bytes: [u8; 32]) -> String {
+pub(crate) fn hex(bytes: [u8; 32]) -> String {
     Hash(bytes).to_string()
 }

@@ -18,6 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use countermark_io::c2pa::{C2paError, Parent, ParentManifest, Release, Signer, create};
 use countermark_io::certificate::issue;
 use countermark_lineage::credential::c2pa::{self as checker, CERTIFICATE, Expected, ExpectedParent};
+use countermark_lineage::credential::declared::Declared;
 use countermark_lineage::credential::keys::PrivateKey as _;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::{Kind, Relation};
@@ -60,7 +61,9 @@ fn release<'a>(name: &'a str, asset: &[u8], seed: u8) -> Release<'a> {
     let (statement, root) = ([seed; 32], [seed + 1; 32]);
     let marks = if seed == 1 { &[[99; 32]][..] } else { &[] };
     let (kind, generated, asset_sha256) = (Kind::Model, false, Sha256::digest(asset).into());
-    Release { name, kind, generated, asset_sha256, statement, root, marks, listing: None, parents: vec![] }
+    static DECLARED: LazyLock<Declared> = LazyLock::new(Declared::default);
+    let declared = &*DECLARED;
+    Release { name, kind, generated, asset_sha256, statement, root, marks, listing: None, parents: vec![], declared }
 }
 
 /// The child of `base`, and of a dataset without a manifest.

@@ -1,0 +1,321 @@
+//! What has no bundle but a manifest: media that carry one, files and folders with a sidecar.
+//!
+//! The rows speak of the bytes at hand, of who signed, and of every link of the chain behind: content, the model that
+//! produced it, that model's datasets and bases. Each manifest's signer is asked of the policy. With the bundle of the
+//! model at hand, the model's statement and its whole ancestry are checked as those of any release.
+
+use super::{Belief, Examiner, Look, Request, Rows, Subject};
+use crate::bundle::Bundle;
+use crate::credential::alone::{self, Asset, Judged, Signed};
+use crate::credential::policy::{CertificateRoot, Policy};
+use crate::digest::Hash;
+use crate::digest::artifact::{Artifact, Sha256, Wants};
+use crate::graph::Relation;
+use crate::graph::statement::{Parent, Statement, rfc3339};
+use crate::verdict::State;
+
+/// A manifest store that a medium carries in itself.
+pub struct Carried {
+    /// The store.
+    pub store: Vec<u8>,
+    /// MIME type of the medium.
+    pub format: &'static str,
+    /// Whether it is bound to the medium's bytes, by a library that knows the container.
+    pub binding: Binding,
+}
+
+/// What that library found.
+pub enum Binding {
+    /// The hash of this C2PA code matches.
+    Holds(String),
+    /// It does not, or the library failed; why.
+    Broken(String),
+}
+
+/// Reads what a file carries, by a library for media; `None` when it carries nothing. The error is for people.
+pub type Media<'a> = dyn Fn(&Artifact) -> Result<Option<Carried>, String> + 'a;
+
+/// The stores that speak for an artifact without a bundle.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    carried: Option<Carried>,
+    sidecars: &'a [(String, Vec<u8>)],
+    /// Why nothing could be read out of a medium.
+    problem: Option<String>,
+}
+
+impl<'a> Found<'a> {
+    /// Looks for them.
+    pub fn of(request: &'a Request<'_>) -> Self {
+        let read = request.media.map(|media| media(request.artifact)).unwrap_or(Ok(None));
+        let (carried, problem) = match read {
+            Ok(carried) => (carried, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        Found { carried, sidecars: request.sidecars, problem }
+    }
+
+    /// True when there is something to judge.
+    pub fn any(&self) -> bool {
+        self.carried.is_some() || !self.sidecars.is_empty() || self.problem.is_some()
+    }
+
+    /// True when a bundle is not about this artifact but about what it was made with: a manifest here quotes no statement
+    /// of its own, and the artifact does not have the name under which the bundle's was signed.
+    pub fn is_content(&self, artifact: &Artifact, bundle: &Bundle) -> bool {
+        let Some(statement) = bundle.records.first().and_then(|record| record.statement.verify().ok()) else {
+            return false;
+        };
+        let Ok(statement) = Statement::parse(&statement.payload) else { return false };
+        let carried = self.carried.iter().map(|carried| &*carried.store);
+        let mut stores = carried.chain(self.sidecars.iter().map(|(_, store)| &**store));
+        statement.name() != artifact.name
+            && stores.any(|store| {
+                let judged = alone::judge(store, &Asset::Unseen, &|_| (State::Unknown, String::new()));
+                judged.subject.is_some_and(|subject| subject.statement.is_none())
+            })
+    }
+}
+
+impl Found<'_> {
+    /// What a medium carries must hold even where a bundle speaks for it: either is evidence that somebody may look at.
+    pub fn beside_a_bundle(&self, request: &Request<'_>, policy: &Policy, rows: &mut Rows) {
+        let Some(carried) = &self.carried else { return };
+        let judged = inspect_carried(carried, &*request.artifact.files[0].1, policy, request.now);
+        let links = judged.links.iter().map(|link| (link.row(), link.state, link.detail.clone()));
+        let own = judged.rows.into_iter().map(|row| (row.name, row.state, row.detail));
+        for (name, state, detail) in own.chain(links) {
+            rows.add(&format!("carried: {name}"), state, detail);
+        }
+    }
+}
+
+/// Judges every store that was found; the worst row decides. With a bundle it is that of an input.
+pub(super) fn alone(
+    request: &Request<'_>,
+    look: &Look<'_>,
+    found: &Found<'_>,
+    bundle: Option<&Bundle>,
+    progress: &(dyn Fn(u64) + Sync),
+    rows: &mut Rows,
+) -> Option<Subject> {
+    let no_policy = Policy::default();
+    let judge = Judge::new(request.policy.unwrap_or(&no_policy), request.now, rows);
+    if let Some(problem) = &found.problem {
+        rows.add("manifest", State::Invalid, format!("the medium cannot be read: {problem}"));
+    }
+    if let Some(part) = look.part {
+        rows.add(&part.to_string(), State::Unknown, "a manifest alone is about the whole; a part needs the bundle");
+        return None;
+    }
+    let wants = Wants { sha256: Sha256::Manifest, tensors: false, cache: look.cache };
+    let reading = match request.artifact.read_once(&wants, progress) {
+        Ok(reading) => reading,
+        Err(error) => {
+            rows.add("files", State::Invalid, error.problem());
+            return None;
+        }
+    };
+    let mut subject: Option<Subject> = None;
+    let mut inputs = Vec::new();
+    let mut judge_one = |store: &[u8], asset: &Asset<'_>, prefix: &str, rows: &mut Rows| {
+        let Judged { rows: own, links, subject: about } = alone::judge(store, asset, &|signed| judge.vouch(signed));
+        for row in own {
+            rows.add(&format!("{prefix}{}", row.name), row.state, row.detail);
+        }
+        for link in &links {
+            rows.add(&format!("{prefix}{}", link.row()), link.state, &*link.detail);
+        }
+        if let Some(about) = about {
+            judge.subject(&about, request, prefix, rows);
+            subject.get_or_insert(Subject {
+                name: about.title,
+                root: reading.measured.root.to_string(),
+                statement: String::new(),
+                signer: judge.name_of(&about.key, about.signer),
+            });
+        }
+        inputs.extend(links.into_iter().filter_map(|link| link.statement));
+    };
+    let several = found.sidecars.len() + usize::from(found.carried.is_some()) > 1;
+    if let Some(carried) = &found.carried {
+        let source = &*request.artifact.files[0].1;
+        let binding = match &carried.binding {
+            Binding::Holds(code) => Ok(&**code),
+            Binding::Broken(problem) => Err(&**problem),
+        };
+        let asset = Asset::Medium { format: carried.format, source, found: binding };
+        judge_one(&carried.store, &asset, "", rows);
+    }
+    for (name, store) in found.sidecars {
+        let prefix = if several { format!("{name}: ") } else { String::new() };
+        judge_one(store, &Asset::Whole(reading.measured.manifest_asset.0), &prefix, rows);
+    }
+    inside(request, found, rows);
+    if let Some(bundle) = bundle {
+        judge.input(bundle, &request.belief(), &inputs, rows);
+    }
+    if judge.policy.require.log {
+        rows.add("log", State::Unknown, "the policy asks for a log entry, and a manifest alone has none");
+    }
+    let (state, detail) = if request.require_anchor || judge.policy.require.anchor.is_required() {
+        (State::Unknown, "an anchor is required, and a manifest alone has none")
+    } else {
+        (State::Unanchored, "none; the time rests on the signer's word")
+    };
+    rows.add("anchor", state, detail);
+    subject
+}
+
+/// Manifests and bundles that lie in a folder must be those that are checked here: a loader may read them as data.
+fn inside(request: &Request<'_>, found: &Found<'_>, rows: &mut Rows) {
+    for (name, source) in &request.artifact.provenance {
+        if !name.ends_with(".c2pa") && !name.ends_with(".provenance.json") {
+            continue;
+        }
+        let is_same = found.sidecars.iter().any(|(_, expected)| {
+            let mut bytes = vec![0; expected.len()];
+            source.len() == expected.len() as u64 && source.read_exact_at(&mut bytes, 0).is_ok() && bytes == *expected
+        });
+        if !is_same {
+            let detail = format!("{name} is not what was checked here, and not signed");
+            rows.add("provenance files", State::Invalid, detail);
+        }
+    }
+}
+
+/// Whom to believe, and when.
+struct Judge<'a> {
+    policy: &'a Policy,
+    roots: Vec<Vec<u8>>,
+    now: i64,
+}
+
+impl<'a> Judge<'a> {
+    fn new(policy: &'a Policy, now: i64, rows: &mut Rows) -> Self {
+        let mut roots = Vec::new();
+        for root in &policy.certificate_roots {
+            match root.to_der() {
+                Ok(der) => roots.push(der),
+                Err(error) => rows.add("policy", State::Unknown, error.problem()),
+            }
+        }
+        Judge { policy, roots, now }
+    }
+
+    /// Asks the policy for one signer: by key, with the rights that the policy gives it, or else by certificate root.
+    fn vouch(&self, signed: &Signed<'_>) -> (State, String) {
+        let key = signed.key.short();
+        let statement = signed.statement.unwrap_or_default();
+        if let Some(reason) = self.policy.revocation(&signed.key, &statement, signed.marks) {
+            return (State::Revoked, format!("{key}: {reason}"));
+        }
+        let certificate = alone::certificate(signed.chain, &self.roots, self.now);
+        if let Err((State::Invalid, problem)) = &certificate {
+            return (State::Invalid, problem.clone());
+        }
+        match (self.policy.signer(&signed.key), certificate) {
+            (Some(signer), _) if !signer.may_name(signed.title) => {
+                (State::UnknownSigner, format!("{}, who may not vouch for {:?}", signer.name, signed.title))
+            }
+            (Some(signer), certificate) => {
+                match signed.relations.iter().find(|relation| !signer.may_state(**relation)) {
+                    Some(relation) => {
+                        (State::UnknownSigner, format!("{}, who may not state the relation {relation}", signer.name))
+                    }
+                    None => {
+                        let certified = match certificate {
+                            Ok(root) => format!("{root} vouches too"),
+                            Err((_, problem)) => format!("the policy vouches for the key itself: {problem}"),
+                        };
+                        (State::Verified, format!("{} ({key}); {certified}", signer.name))
+                    }
+                }
+            }
+            (None, Ok(root)) => (State::Verified, format!("{key}; {root} vouches for it")),
+            (None, Err((state, problem))) => (state, format!("{key}; {problem}")),
+        }
+    }
+
+    /// How the policy calls this key, or else the certificate.
+    fn name_of(&self, key: &crate::credential::keys::PublicKey, certificate: String) -> String {
+        self.policy.signer(key).map_or(certificate, |signer| signer.name.clone())
+    }
+
+    /// Rows on what the manifest is of: its name, a statement that it quotes, its age.
+    fn subject(&self, about: &alone::Subject, request: &Request<'_>, prefix: &str, rows: &mut Rows) {
+        if let Some(name) = request.name.filter(|name| *name != about.title) {
+            let detail = format!("{name} was asked for, and this is {}", about.title);
+            rows.add(&format!("{prefix}name"), State::Invalid, detail);
+        }
+        if let Some(statement) = about.statement {
+            let detail = format!(
+                "it quotes the statement {}, which is not at hand; name its bundle with --bundle",
+                statement.short()
+            );
+            rows.add(&format!("{prefix}statement"), State::Unknown, detail);
+        }
+        let Some(days) = self.policy.require.max_age_days else { return };
+        // Nothing dates the signature but its certificate, which is older than it.
+        let row = format!("{prefix}age");
+        let since = rfc3339(about.not_before);
+        if self.now.saturating_sub(about.not_before) > i64::from(days) * 86_400 {
+            let detail = format!(
+                "signed after {since}, when its certificate begins; nothing proves that this was within {days} days"
+            );
+            rows.add(&row, State::Unknown, detail);
+        } else {
+            rows.add(&row, State::Verified, format!("signed after {since}, within {days} days"));
+        }
+    }
+
+    /// The bundle of an input: a manifest here must name its statement, and its whole ancestry is checked.
+    fn input(&self, bundle: &Bundle, belief: &Belief<'_>, named: &[Hash], rows: &mut Rows) {
+        let examiner = Examiner::new(bundle, belief, self.policy, rows);
+        let Some(record) = bundle.records.first() else { return };
+        let verified = record.statement.verify().map(|verified| verified.payload);
+        let Some(payload) = rows.attempt("bundle", verified) else { return };
+        let Some(statement) = rows.attempt("bundle", Statement::parse(&payload)) else { return };
+        let id = Hash::sha256(&payload);
+        let name = statement.name().to_owned();
+        if named.contains(&id) {
+            let detail = format!("judged as content that {name} is an input of, and not as {name} itself");
+            rows.add("bundle", State::Verified, detail);
+        } else {
+            let detail = format!("no input is {name}, whose statement is {}", id.short());
+            rows.add("bundle", State::Invalid, detail);
+        }
+        let edge = Parent { relation: Relation::GeneratedBy, name, statement: id, root: statement.root() };
+        let prefix = format!("input {}: ", edge.name);
+        if let Some(statement) = examiner.ancestor(&edge, &prefix, rows) {
+            examiner.ancestry(&statement, &id, rows);
+        }
+    }
+}
+
+/// DER of the policy's roots; those that cannot be read vouch for nobody.
+pub fn roots(policy: &Policy) -> Vec<Vec<u8>> {
+    policy.certificate_roots.iter().filter_map(|root: &CertificateRoot| root.to_der().ok()).collect()
+}
+
+/// Judges a store that lies alone, without the bytes that it is about: what `manifest read` shows.
+pub fn inspect(store: &[u8], policy: &Policy, now: i64) -> Judged {
+    let judge = Judge { policy, roots: roots(policy), now };
+    alone::judge(store, &Asset::Unseen, &|signed| judge.vouch(signed))
+}
+
+/// As [`inspect`], for a medium that carries it.
+pub fn inspect_carried(
+    carried: &Carried,
+    source: &dyn countermark_formats::ReadAt,
+    policy: &Policy,
+    now: i64,
+) -> Judged {
+    let judge = Judge { policy, roots: roots(policy), now };
+    let found = match &carried.binding {
+        Binding::Holds(code) => Ok(&**code),
+        Binding::Broken(problem) => Err(&**problem),
+    };
+    let asset = Asset::Medium { format: carried.format, source, found };
+    alone::judge(&carried.store, &asset, &|signed| judge.vouch(signed))
+}
