@@ -242,4 +242,3 @@ fn answered(reply: &[u8]) -> Vec<u8> {
     let start = reply.windows(5).position(|window| window == b"\x30\x03\x02\x01\x00").unwrap() + 5;
     reply[start..].to_vec()
 }
-
