@@ -50,8 +50,9 @@ pub(super) fn input(algorithm: Algorithm, message: &[u8]) -> (Vec<u8>, &'static 
 
 /// The signature of fixed size in an answer, if the answer is one of `key` over `message`.
 pub(super) fn accept(key: &PublicKey, message: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(answer).ok().map(str::trim);
-    let decoded = text.and_then(|text| BASE64_STANDARD.decode(text).ok());
+    // `base64` breaks lines.
+    let text: Vec<u8> = answer.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let decoded = BASE64_STANDARD.decode(text).ok();
     [Some(answer.to_vec()), decoded].into_iter().flatten().find_map(|bytes| {
         let from_der = signature_from_der(key.algorithm(), &bytes);
         let forms = [Some(bytes), from_der].into_iter().flatten();

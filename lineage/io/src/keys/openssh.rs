@@ -20,8 +20,8 @@ pub(super) fn read(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) 
     let refuse = |problem: String| {
         Error::refused(path, problem, "make one with `ssh-keygen -t ed25519`, or see docs/keys.md for other kinds")
     };
-    let mut key =
-        SshKey::from_openssh(block.text).map_err(|error| refuse(format!("is not a key of OpenSSH: {error}")))?;
+    let mut key = SshKey::from_openssh(block.text)
+        .map_err(|error| refuse(format!("is not a key of OpenSSH that is read; only ssh-ed25519 is ({error})")))?;
     if key.is_encrypted() {
         if let Kdf::Bcrypt { rounds, .. } = key.kdf()
             && *rounds > MOST_ROUNDS

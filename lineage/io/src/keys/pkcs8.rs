@@ -8,7 +8,7 @@ use countermark_lineage::credential::keys::{Algorithm, PrivateKey, PublicKey};
 use p521::ecdsa::signature::RandomizedSigner as _;
 use pkcs8::SecretDocument;
 use pkcs8::der::pem::PemLabel as _;
-use pkcs8::pkcs5::{EncryptionScheme, pbes2, scrypt};
+use pkcs8::pkcs5::{EncryptionScheme, Error as Pkcs5Error, pbes2, scrypt};
 use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
@@ -64,7 +64,9 @@ pub(super) fn read(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) 
             let opened = encrypted.decrypt(passphrase(path)?.as_bytes()).map_err(|error| {
                 // A wrong passphrase shows in the padding, or in what comes out.
                 let problem = match error {
-                    pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) => wrong_passphrase(),
+                    pkcs8::Error::EncryptedPrivateKey(Pkcs5Error::DecryptFailed | Pkcs5Error::EncryptFailed) => {
+                        wrong_passphrase()
+                    }
                     other => format!("cannot be decrypted: {other}; PBES2 with AES and SHA-2 is"),
                 };
                 Error::refused(path, problem, format!("try again, or run `openssl pkey -in {}`", path.display()))
@@ -143,7 +145,7 @@ pub fn generate(
     passphrase: Option<&str>,
 ) -> Result<(Zeroizing<String>, Arc<dyn PrivateKey>), Error> {
     let document = match algorithm {
-        Algorithm::Ed25519 => super::generate().to_pkcs8_der(),
+        Algorithm::Ed25519 => first_version(&super::generate()).to_pkcs8_der(),
         Algorithm::P256 => p256::SecretKey::random(&mut OsRng).to_pkcs8_der(),
         Algorithm::P384 => p384::SecretKey::random(&mut OsRng).to_pkcs8_der(),
         Algorithm::P521 => p521::SecretKey::random(&mut OsRng).to_pkcs8_der(),
@@ -158,7 +160,12 @@ pub fn generate(
 /// # Errors
 /// [`Error::Refused`] when the key cannot be encoded.
 pub fn to_pem(key: &ed25519_dalek::SigningKey) -> Result<Zeroizing<String>, Error> {
-    key.to_pkcs8_pem(LineEnding::LF).map_err(|error| cannot_encode(&error))
+    first_version(key).to_pkcs8_pem(LineEnding::LF).map_err(|error| cannot_encode(&error))
+}
+
+/// Without the public key: OpenSSL reads no PKCS#8 of the second version, which has it.
+fn first_version(key: &ed25519_dalek::SigningKey) -> ed25519_dalek::pkcs8::KeypairBytes {
+    ed25519_dalek::pkcs8::KeypairBytes { secret_key: key.to_bytes(), public_key: None }
 }
 
 /// PEM of a PKCS#8 document, encrypted by AES-256 under scrypt when there is a passphrase.
