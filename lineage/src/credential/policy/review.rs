@@ -253,7 +253,6 @@ fn what(entry: &super::Revoked) -> String {
     list(parts.into_iter().flatten())
 }
 
-/// Relations that a signer may state, for people.
 impl Signer {
     /// The names it may vouch for, or `*`.
     pub fn names_text(&self) -> String {
@@ -263,5 +262,36 @@ impl Signer {
     /// The relations it may state, or `*`.
     pub fn relations_text(&self) -> String {
         self.relations.as_ref().map_or("*".to_owned(), |all| list(all.iter().copied().map(Relation::as_str)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let key = "ed25519:3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c";
+        let text = format!(
+            "schema = \"countermark.dev/policy/v1\"\n\
+             [[signer]]\nname = \"a\"\nkey = \"{key}\"\nfrom = 2020-01-01T01:00:00+01:00\nuntil = \"2030-01-01T00:00:00Z\"\n\
+             [[threshold]]\nnames = [\"x\"]\nsigners = [\"a\"]\nrequired = 3\n\
+             [[revocation_list]]\nkey = \"{key}\"\nfile = \"lists/newest.json\"\nsequence = 4\n\
+             [require]\nanchor = [\"evm\", \"rfc3161\"]\noms = true\n"
+        );
+        let policy = Policy::parse(&text).unwrap();
+        assert_eq!(policy.signers[0].from.map(|time| time.0), Some(1_577_836_800));
+        let again = toml::to_string(&policy).unwrap();
+        assert_eq!(Policy::parse(&again).unwrap(), policy, "{again}");
+    }
+
+    #[test]
+    fn patterns_overlap_when_a_name_fits_both() {
+        for (a, b, expected) in
+            [("x*", "xy", true), ("x", "x", true), ("x*", "xy*", true), ("x", "y*", false), ("x*", "y*", false)]
+        {
+            assert_eq!((overlap(a, b), overlap(b, a)), (expected, expected), "{a} {b}");
+        }
+        assert!(is_odd("*x") && is_odd("a**") && !is_odd("a*") && !is_odd("a"));
     }
 }
