@@ -146,6 +146,11 @@ impl Refusal {
         Refusal { state: State::UnknownSigner, problem }
     }
 
+    /// The row of a verdict that says so.
+    pub fn row(self, name: &str) -> Check {
+        Check::new(name, self.state, self.problem)
+    }
+
     /// The same, with the manifest in which it was found.
     pub fn within(mut self, manifest: &str) -> Self {
         self.problem = format!("{manifest}: {}", self.problem);

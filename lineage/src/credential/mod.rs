@@ -7,5 +7,6 @@ pub mod dsse;
 mod jumbf;
 pub mod keys;
 mod manifest;
+pub mod oms;
 pub mod policy;
 mod x509;

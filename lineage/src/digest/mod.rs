@@ -7,6 +7,7 @@ pub mod chunks;
 mod hash;
 pub mod listing;
 pub mod parts;
+pub mod pieces;
 pub mod records;
 pub mod slice;
 mod subtree;

@@ -2,7 +2,6 @@
 //!
 //! A certificate must be exactly the DER that its own parse encodes to, so that what is checked is what was signed.
 
-#[expect(dead_code, reason = "the next credentials use it")]
 pub(super) mod path;
 pub(super) mod signature;
 

@@ -84,7 +84,7 @@ fn extend<'a>(
 }
 
 /// True when the key of `issuer` signed `certificate`.
-fn issued(certificate: &Certificate, issuer: &Certificate) -> Result<bool, Refusal> {
+pub(in crate::credential) fn issued(certificate: &Certificate, issuer: &Certificate) -> Result<bool, Refusal> {
     let tbs = &certificate.tbs_certificate;
     if tbs.signature != certificate.signature_algorithm || tbs.issuer != issuer.tbs_certificate.subject {
         return Ok(false);
