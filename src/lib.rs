@@ -1,6 +1,6 @@
 //! countermark joins mark, lineage, credential and log, and checks all of it.
 //!
-//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`digest`] hashes, [`diff`] compares,
+//! One function per job, each in a file of its own: [`keyset`] makes keys and a policy, [`key`] says what one is, [`digest`] hashes, [`diff`] compares,
 //! [`mod@slice`] proves a part of a file, [`records`] proves what is in a dataset, [`mark`] strikes a watermark into weights,
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
@@ -39,6 +39,7 @@ pub mod disclose;
 mod error;
 pub mod export;
 pub mod graph;
+pub mod key;
 pub mod keyset;
 pub mod mark;
 mod marks;

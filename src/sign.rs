@@ -39,7 +39,7 @@ use reuse::Old;
 pub struct Request {
     /// A file, or the folder of a model or dataset.
     pub path: PathBuf,
-    /// `owner.key`; `owner.crt` is expected beside it.
+    /// `owner.key`, or whatever else [`keys::load`] finds; `owner.crt` is expected beside it.
     pub key: PathBuf,
     /// What it was made from.
     pub parents: Vec<ParentRequest>,
@@ -64,6 +64,10 @@ pub struct Request {
     pub tree: Option<records::Tree>,
     /// The file with the secret that salts the records, made when it is not there.
     pub salt: Option<PathBuf>,
+    /// The certificates of the key, the leaf first, when they are not beside it.
+    pub certificate: Option<PathBuf>,
+    /// URL of an authority that stamps the manifest with the time (RFC 3161).
+    pub timestamp: Option<String>,
 }
 
 impl Request {
@@ -83,6 +87,8 @@ impl Request {
             reuse: None,
             tree: None,
             salt: None,
+            certificate: None,
+            timestamp: None,
         }
     }
 }
@@ -133,7 +139,7 @@ pub struct Signed {
     pub bytes_read: u64,
     /// Files whose digests came from the cache.
     pub recalled: usize,
-    /// What is wrong with the cache, for people.
+    /// What is wrong with the cache, and what will be with the certificate, for people.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
@@ -158,7 +164,9 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         return Err(refuse(&request.path, "is a URL, and nothing can be written beside it".to_owned(), help));
     }
     let key = keys::load(&request.key)?;
-    let signer = Signer::new(key.clone(), &certificates(&request.key)?)?;
+    let certificate = certificates(request);
+    let chain = read_certificates(&certificate)?;
+    let signer = Signer::new(key.clone(), &chain)?;
     let old = request.reuse.as_deref().map(|path| Old::open(path, &key.public())).transpose()?;
     let mut parents =
         request.parents.iter().map(|parent| OpenParent::open(parent, progress)).collect::<Result<Vec<_>, _>>()?;
@@ -175,7 +183,8 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
         cache: recorded.as_ref().map(|recorded| recorded as &dyn Cache).or(cache.as_cache()),
     };
     let reading = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?;
-    let warnings = cache.close();
+    let mut warnings = cache.close();
+    warnings.extend(keyset::expiry_warning(&chain, &certificate, keyset::now())?);
     let (measured, tensors) = (reading.measured, reading.tensors?);
     let log = request.log.as_deref().map(|folder| keyset::open_log(folder, &request.key)).transpose()?;
     let records = mark_records(request, &measured, &key.public())?;
@@ -198,12 +207,21 @@ pub fn sign(request: &Request, progress: &impl Progress) -> Result<Signed, Error
     Ok(Signed { bundle: out, manifest, statement: id, root, log: place, bytes_read, recalled, warnings })
 }
 
-/// `owner.crt` beside `owner.key`.
-fn certificates(key: &Path) -> Result<Chain, Error> {
-    let path = key.with_extension("crt");
-    let help = "a C2PA manifest needs the certificate that keygen writes beside the key";
-    let text = std::fs::read_to_string(&path).map_err(countermark_io::Error::io(&path, help))?;
-    Ok(Chain::from_pem(&text)?)
+/// The file that was named, or the one with the key's name, or `owner.crt` beside it.
+fn certificates(request: &Request) -> PathBuf {
+    if let Some(path) = &request.certificate {
+        return path.clone();
+    }
+    let own = request.key.with_extension("crt");
+    if own.is_file() && !keys::is_uri(&request.key) { own } else { keyset::beside(&request.key, "owner.crt") }
+}
+
+fn read_certificates(path: &Path) -> Result<Chain, Error> {
+    if !path.is_file() {
+        let help = "a C2PA manifest needs one: name it with --certificate, or have `countermark keygen` issue it";
+        return Err(refuse(path, "there is no certificate".to_owned(), help));
+    }
+    keyset::read_chain(path)
 }
 
 /// `NAME.provenance.json` beside the artifact.

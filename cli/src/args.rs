@@ -8,6 +8,7 @@ use crate::commands::demo::Demo;
 use crate::commands::derivation::Derivation;
 use crate::commands::diff::Diff;
 use crate::commands::digest::Digest;
+use crate::commands::key::Key;
 use crate::commands::keygen::Keygen;
 use crate::commands::lineage::Lineage;
 use crate::commands::manifest::Manifest;
@@ -35,6 +36,8 @@ pub struct Arguments {
 #[derive(Subcommand)]
 pub enum Command {
     Keygen(Keygen),
+    #[command(subcommand)]
+    Key(Key),
     Digest(Digest),
     Diff(Diff),
     #[command(subcommand)]

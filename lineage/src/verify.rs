@@ -232,11 +232,14 @@ impl<'a> Examiner<'a> {
                 vec![]
             };
         };
-        let roots =
-            match self.policy.certificate_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>() {
-                Ok(roots) => roots,
-                Err(error) => return vec![Check::new("manifest certificate", State::Unknown, error.problem())],
-            };
+        let der = |roots: &[CertificateRoot]| roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>();
+        let (roots, timestamp_roots) = match (der(&self.policy.certificate_roots), der(&self.policy.timestamp_roots)) {
+            (Ok(roots), Ok(timestamp_roots)) => (roots, timestamp_roots),
+            (Err(error), _) | (_, Err(error)) => {
+                return vec![Check::new("manifest certificate", State::Unknown, error.problem())];
+            }
+        };
+        let trust = c2pa::Trust { roots: &roots, timestamp_roots: &timestamp_roots };
         let marks: Vec<[u8; 32]> = statement.marks().map(|mark| mark.0).collect();
         let edge = |parent: &Parent| c2pa::ExpectedParent { statement: parent.statement.0, root: parent.root.0 };
         let parents: Vec<c2pa::ExpectedParent> = statement.predicate.parents.iter().map(edge).collect();
@@ -247,7 +250,7 @@ impl<'a> Examiner<'a> {
             marks: &marks,
             parents: &parents,
         };
-        let mut rows = c2pa::check(&store.0, &expected, &roots, self.now);
+        let mut rows = c2pa::check(&store.0, &expected, trust, self.now);
         let signer = statement.predicate.signer;
         let same_key = c2pa::signer_key(&store.0).is_ok_and(|key| key == signer);
         if !same_key {

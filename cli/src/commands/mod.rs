@@ -8,6 +8,7 @@ pub mod derivation;
 pub mod diff;
 pub mod digest;
 pub mod export;
+pub mod key;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
@@ -27,6 +28,7 @@ use crate::print::Result;
 pub fn run(command: Command) -> Result<u8> {
     match command {
         Command::Keygen(args) => keygen::run(args),
+        Command::Key(args) => key::run(args),
         Command::Digest(args) => digest::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Watermark(args) => watermark::run(args),

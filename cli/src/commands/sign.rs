@@ -19,13 +19,22 @@ Examples:
   countermark sign data --key keys/owner.key --log log --out data.provenance.json
   countermark sign model --key keys/owner.key --log log \\
       --parent trained-on=data.provenance.json@data --out model.provenance.json
-  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json")]
+  countermark sign model --key keys/owner.key --log log --reuse model.provenance.json
+  countermark sign model --key keys/owner.key --timestamp http://timestamp.example.com
+  countermark sign model --key signer.toml --certificate keys/owner.crt")]
 pub struct Sign {
     /// A file, or the folder of a model or dataset
     pub path: PathBuf,
-    /// owner.key, with owner.crt beside it; `countermark keygen --out keys` makes both
+    /// owner.key, with owner.crt beside it; `countermark keygen --out keys` makes both. Also the file of a signer, or a
+    /// pkcs11: URI
     #[arg(long)]
     pub key: PathBuf,
+    /// Certificates of the key, the leaf first [default: owner.crt beside it]
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+    /// Have an authority stamp the manifest with the time (RFC 3161)
+    #[arg(long, value_name = "URL")]
+    pub timestamp: Option<String>,
     /// What it was made from: RELATION=BUNDLE[@PATH]; may be given several times
     #[arg(long = "parent", value_name = "RELATION=BUNDLE[@PATH]")]
     pub parents: Vec<ParentRequest>,
@@ -85,6 +94,8 @@ pub fn run(args: Sign) -> Result<u8> {
         reuse: args.reuse,
         tree: args.tree.tree(),
         salt: args.salt,
+        certificate: args.certificate,
+        timestamp: args.timestamp,
     };
     let bar = Bar::new();
     let signed = sign::sign(&request, &bar)?;

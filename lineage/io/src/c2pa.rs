@@ -81,7 +81,7 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 pub struct Signer {
     key: Arc<dyn PrivateKey>,
     /// DER, the leaf first.
-    chain: [Vec<u8>; 2],
+    chain: Vec<Vec<u8>>,
     anchors: String,
 }
 
@@ -91,7 +91,7 @@ impl Signer {
     /// # Errors
     /// [`C2paError::Key`] when the leaf is not for this key.
     pub fn new(key: Arc<dyn PrivateKey>, chain: &Chain) -> Result<Self, C2paError> {
-        let der = chain.to_der()?;
+        let der = chain.all_der()?;
         if checker::certificate_key(&der[0]).ok() != Some(key.public()) {
             return Err(C2paError::Key);
         }
@@ -114,7 +114,7 @@ impl c2pa::Signer for Signer {
     }
 
     fn certs(&self) -> c2pa::Result<Vec<Vec<u8>>> {
-        Ok(self.chain.to_vec())
+        Ok(self.chain.clone())
     }
 
     /// The exact length of the COSE_Sign1: with a byte more the crate would add padding that no signature covers.
@@ -242,7 +242,8 @@ pub fn create(release: Release<'_>, signer: &Signer) -> Result<Vec<u8>, C2paErro
 /// Everything must be verified, save that a parent's signer may be unknown here.
 fn verify(store: &[u8], expected: &checker::Expected<'_>, signer: &Signer) -> Result<(), C2paError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    let rows = checker::check(store, expected, &[signer.chain[1].clone()], now);
+    let anchor = signer.chain.last().cloned().into_iter().collect::<Vec<_>>();
+    let rows = checker::check(store, expected, &anchor, now);
     match rows.iter().find(|row| match &*row.name {
         checker::PARENT_SIGNERS => row.state > State::UnknownSigner,
         _ => row.state != State::Verified,

@@ -1,7 +1,7 @@
-//! Issues the certificates that a C2PA signature needs: a root of the owner's own, and a leaf for the signing key.
+//! Issues the certificates that signatures need: a root of the owner's own, and leaves for the signing keys.
 //!
-//! The leaf follows the certificate profile of the C2PA specification (2.2, section 14.5). Such a chain is trusted where
-//! its root is named in a policy, and nowhere else.
+//! A leaf for claims follows the certificate profile of the C2PA specification (2.2, section 14.5), one for code signing is
+//! what OpenSSF Model Signing asks for. Such a chain is trusted where its root is named in a policy, and nowhere else.
 
 use countermark_lineage::credential::keys::{Algorithm, PrivateKey, PublicKey, signature_to_der};
 use sha2::{Digest as _, Sha256};
@@ -33,9 +33,28 @@ const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 const ECDSA_WITH_SHA512: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.4");
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const ORGANISATION: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.10");
-/// C2PA claim signing, and e-mail protection because older validators know only that.
-const USAGES: [ObjectIdentifier; 2] =
-    [ObjectIdentifier::new_unwrap("1.3.6.1.4.1.62558.2.1"), ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4")];
+/// What a leaf is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Claims of C2PA.
+    Claims,
+    /// Bundles of OpenSSF Model Signing.
+    CodeSigning,
+}
+
+impl Profile {
+    /// For claims also e-mail protection, because older validators know only that.
+    fn purposes(self) -> Vec<ObjectIdentifier> {
+        let oids: &[&str] = match self {
+            Profile::Claims => &["1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.4"],
+            Profile::CodeSigning => &["1.3.6.1.5.5.7.3.3"],
+        };
+        oids.iter().map(|oid| ObjectIdentifier::new_unwrap(oid)).collect()
+    }
+}
+
+/// The most certificates of a chain.
+const MOST: usize = 5;
 
 /// Why no certificate was issued or read.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +64,10 @@ pub enum CertificateError {
         "the owner's name has {0} characters\nhelp: give a name of 1 to {MAX_NAME} characters without control characters"
     )]
     Name(usize),
-    /// The file is not a leaf certificate followed by its root.
-    #[error("certificates: {0}\nhelp: give the file owner.crt as keygen wrote it, the leaf first and then the root")]
+    /// The file is not a leaf certificate followed by those above it.
+    #[error(
+        "certificates: {0}\nhelp: give the file owner.crt as keygen wrote it, or the leaf followed by the certificates above it"
+    )]
     Chain(String),
     /// The root key is not the one of the root certificate.
     #[error("the root key does not belong to the root certificate\nhelp: use the owner.root.key beside this owner.crt")]
@@ -59,46 +80,85 @@ pub enum CertificateError {
     Encoding(#[from] der::Error),
 }
 
-/// A leaf and the root that signed it, each as PEM.
+/// A leaf and the certificates above it, each as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     /// The certificate of the signing key.
     pub leaf_pem: String,
-    /// The certificate of the root key, signed by itself.
+    /// Between leaf and root, the leaf's issuer first. Empty in a chain that keygen made.
+    pub intermediates_pem: Vec<String>,
+    /// The last certificate: of the root key, signed by itself, or of whoever a certificate was bought from.
     pub root_pem: String,
 }
 
 impl Chain {
-    /// Reads what [`Chain::to_pem`] wrote.
+    /// Reads what [`Chain::to_pem`] wrote; text around the certificates does not matter.
     ///
     /// # Errors
-    /// [`CertificateError::Chain`] unless the text holds exactly two certificates.
+    /// [`CertificateError::Chain`] unless the text holds a leaf and at least one certificate above it.
     pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
-        const END: &str = "-----END CERTIFICATE-----";
-        let blocks: Vec<_> = text.split_inclusive(END).map(str::trim).filter(|block| !block.is_empty()).collect();
-        let [leaf, root] = *blocks else {
-            return Err(CertificateError::Chain(format!("expected two certificates, found {}", blocks.len())));
-        };
-        let read = |which: &str, pem: &str| {
+        let mut found = Vec::new();
+        for (position, pem) in blocks(text).enumerate() {
             let pem = format!("{pem}\n");
-            Certificate::from_pem(&pem).map_err(|error| CertificateError::Chain(format!("{which}: {error}")))?;
-            Ok::<_, CertificateError>(pem)
+            let refuse = |error| CertificateError::Chain(format!("number {}: {error}", position + 1));
+            Certificate::from_pem(&pem).map_err(refuse)?;
+            found.push(pem);
+        }
+        if !(2..=MOST).contains(&found.len()) {
+            return Err(CertificateError::Chain(format!("expected 2 to {MOST} certificates, found {}", found.len())));
+        }
+        let mut found = found.into_iter();
+        let (Some(leaf_pem), Some(root_pem)) = (found.next(), found.next_back()) else {
+            return Err(CertificateError::Chain("no certificates".to_owned()));
         };
-        Ok(Chain { leaf_pem: read("leaf", leaf)?, root_pem: read("root", root)? })
+        Ok(Chain { leaf_pem, intermediates_pem: found.collect(), root_pem })
     }
 
-    /// The content of `owner.crt`: the leaf, then the root.
+    /// The content of `owner.crt`: the leaf, then what is above it.
     pub fn to_pem(&self) -> String {
-        format!("{}{}", self.leaf_pem, self.root_pem)
+        format!("{}{}{}", self.leaf_pem, self.intermediates_pem.concat(), self.root_pem)
     }
 
-    /// Both certificates as DER, the leaf first.
+    /// Leaf and root as DER.
     ///
     /// # Errors
     /// [`CertificateError::Encoding`] when one of them is not a certificate.
     pub fn to_der(&self) -> Result<[Vec<u8>; 2], CertificateError> {
         Ok([Certificate::from_pem(&self.leaf_pem)?.to_der()?, Certificate::from_pem(&self.root_pem)?.to_der()?])
     }
+
+    /// All certificates as DER, the leaf first.
+    ///
+    /// # Errors
+    /// [`CertificateError::Encoding`] when one of them is not a certificate.
+    pub fn all_der(&self) -> Result<Vec<Vec<u8>>, CertificateError> {
+        let all = std::iter::once(&self.leaf_pem).chain(&self.intermediates_pem).chain([&self.root_pem]);
+        all.map(|pem| Ok(Certificate::from_pem(pem)?.to_der()?)).collect()
+    }
+
+    /// The first second after the leaf's validity, in Unix time.
+    ///
+    /// # Errors
+    /// [`CertificateError::Encoding`] when the leaf is not a certificate.
+    pub fn expires(&self) -> Result<i64, CertificateError> {
+        let until = Certificate::from_pem(&self.leaf_pem)?.tbs_certificate.validity.not_after.to_unix_duration();
+        Ok(i64::try_from(until.as_secs()).unwrap_or(i64::MAX).saturating_add(1))
+    }
+}
+
+/// All certificates in a PEM text, as DER.
+///
+/// # Errors
+/// [`CertificateError::Encoding`] when one of them is none.
+pub fn all(text: &str) -> Result<Vec<Vec<u8>>, CertificateError> {
+    blocks(text).map(|pem| Ok(Certificate::from_pem(pem)?.to_der()?)).collect()
+}
+
+/// The PEM blocks of certificates in a text.
+fn blocks(text: &str) -> impl Iterator<Item = &str> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    text.split_inclusive(END).filter_map(|part| Some(&part[part.find(BEGIN)?..])).filter(|block| block.ends_with(END))
 }
 
 /// Issues a root for `root` and a leaf for `leaf`, valid from `now` (seconds since 1970). Both carry the owner's `name`.
@@ -119,7 +179,8 @@ pub fn issue(root: &dyn PrivateKey, leaf: &PublicKey, name: &str, now: i64) -> R
     ];
     let root_certificate = sign(root, &authority, &authority, &key, (now, ROOT_DAYS), extensions)?;
     Ok(Chain {
-        leaf_pem: issue_leaf(root, &authority, &distinguished_name(name, name)?, leaf, now)?,
+        leaf_pem: issue_leaf(root, &authority, &distinguished_name(name, name)?, leaf, Profile::Claims, now)?,
+        intermediates_pem: vec![],
         root_pem: root_certificate.to_pem(LineEnding::LF)?,
     })
 }
@@ -128,14 +189,21 @@ pub fn issue(root: &dyn PrivateKey, leaf: &PublicKey, name: &str, now: i64) -> R
 ///
 /// # Errors
 /// [`CertificateError::RootKey`] when `root` is not the key of that root.
-pub fn renew(chain: &Chain, root: &dyn PrivateKey, leaf: &PublicKey, now: i64) -> Result<Chain, CertificateError> {
+pub fn renew(
+    chain: &Chain,
+    root: &dyn PrivateKey,
+    leaf: &PublicKey,
+    profile: Profile,
+    now: i64,
+) -> Result<Chain, CertificateError> {
     let [old_leaf, old_root] = chain.to_der()?;
     let (old_leaf, old_root) = (Certificate::from_der(&old_leaf)?, Certificate::from_der(&old_root)?);
     if old_root.tbs_certificate.subject_public_key_info.to_der()? != root.public().to_spki() {
         return Err(CertificateError::RootKey);
     }
     let (authority, subject) = (&old_root.tbs_certificate.subject, &old_leaf.tbs_certificate.subject);
-    Ok(Chain { leaf_pem: issue_leaf(root, authority, subject, leaf, now)?, root_pem: chain.root_pem.clone() })
+    let leaf_pem = issue_leaf(root, authority, subject, leaf, profile, now)?;
+    Ok(Chain { leaf_pem, intermediates_pem: vec![], root_pem: chain.root_pem.clone() })
 }
 
 fn issue_leaf(
@@ -143,6 +211,7 @@ fn issue_leaf(
     authority: &Name,
     subject: &Name,
     leaf: &PublicKey,
+    profile: Profile,
     now: i64,
 ) -> Result<String, CertificateError> {
     let authority_key = AuthorityKeyIdentifier {
@@ -152,7 +221,7 @@ fn issue_leaf(
     let extensions = vec![
         BasicConstraints { ca: false, path_len_constraint: None }.to_extension(subject, &[])?,
         KeyUsage(KeyUsages::DigitalSignature.into()).to_extension(subject, &[])?,
-        ExtendedKeyUsage(USAGES.to_vec()).to_extension(subject, &[])?,
+        ExtendedKeyUsage(profile.purposes()).to_extension(subject, &[])?,
         SubjectKeyIdentifier(key_identifier(leaf)?).to_extension(subject, &[])?,
         authority_key.to_extension(subject, &[])?,
     ];
@@ -240,10 +309,10 @@ mod tests {
         assert_eq!(Chain::from_pem(&chain.to_pem()).unwrap(), chain);
         assert_eq!(issue(&root, &leaf.public(), "Ada Löwe", NOW).unwrap(), chain, "no hidden randomness");
 
-        let renewed = renew(&chain, &root, &leaf.public(), NOW + 300 * 86_400).unwrap();
+        let renewed = renew(&chain, &root, &leaf.public(), Profile::Claims, NOW + 300 * 86_400).unwrap();
         assert_eq!(renewed.root_pem, chain.root_pem);
         assert_ne!(renewed.leaf_pem, chain.leaf_pem);
-        assert!(matches!(renew(&chain, &leaf, &leaf.public(), NOW), Err(CertificateError::RootKey)));
+        assert!(matches!(renew(&chain, &leaf, &leaf.public(), Profile::Claims, NOW), Err(CertificateError::RootKey)));
     }
 
     #[test]

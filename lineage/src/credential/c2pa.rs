@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::assertions::{bound, check_actions, check_labels, lineage, marks, ours};
-use super::cose::Unsigned;
+use super::cose::{Sign1, Unsigned};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
-use super::x509;
+use super::{rfc3161, x509};
 use crate::Error;
 use crate::cbor::Value;
 use crate::digest::Hash;
+use crate::graph::statement::rfc3339;
 use crate::verdict::{Check, State};
 
 /// Label of the assertion that names the statement and the root.
@@ -40,7 +41,9 @@ pub const UNTRUSTED: &str = "signingCredential.untrusted";
 pub const FRAMING: &str = "manifest framing";
 /// Row: the claim is signed by the key of its certificate.
 pub const SIGNATURE: &str = "manifest signature";
-/// Row: a given root vouches for that certificate, now.
+/// Row: an authority's word when that signature was there. Only there when a manifest has one.
+pub const TIMESTAMP: &str = "manifest timestamp";
+/// Row: a given root vouches for that certificate: now, or at the time of a verified time-stamp.
 pub const CERTIFICATE: &str = "manifest certificate";
 /// Row: every assertion is the one that was signed, and ours stand there once.
 pub const ASSERTIONS: &str = "manifest assertions";
@@ -123,6 +126,37 @@ pub struct SummaryParent {
     pub manifest: Option<String>,
 }
 
+/// Whom to believe: certificates in DER.
+#[derive(Clone, Copy, Debug)]
+pub struct Trust<'a> {
+    /// Roots of signers.
+    pub roots: &'a [Vec<u8>],
+    /// Roots of time-stamping authorities.
+    pub timestamp_roots: &'a [Vec<u8>],
+}
+
+/// Roots of signers alone.
+impl<'a> From<&'a [Vec<u8>]> for Trust<'a> {
+    fn from(roots: &'a [Vec<u8>]) -> Self {
+        Trust { roots, timestamp_roots: &[] }
+    }
+}
+
+impl<'a, const N: usize> From<&'a [Vec<u8>; N]> for Trust<'a> {
+    fn from(roots: &'a [Vec<u8>; N]) -> Self {
+        Trust::from(&roots[..])
+    }
+}
+
+impl<'a> From<&'a Vec<Vec<u8>>> for Trust<'a> {
+    fn from(roots: &'a Vec<Vec<u8>>) -> Self {
+        Trust::from(&roots[..])
+    }
+}
+
+/// A stamp that is this much ahead of the clock is one of the future, in seconds.
+const CLOCK_SKEW: i64 = 300;
+
 /// Why something is not verified.
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -151,6 +185,11 @@ impl Refusal {
         Check::new(name, self.state, self.problem)
     }
 
+    /// What is wrong.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
     /// The same, with the manifest in which it was found.
     pub fn within(mut self, manifest: &str) -> Self {
         self.problem = format!("{manifest}: {}", self.problem);
@@ -168,18 +207,18 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Checks a sidecar against what it must say. `anchors` are root certificates in DER.
+/// Checks a sidecar against what it must say. `trust` may also be root certificates alone.
 ///
 /// `now` is when the certificates must be valid, in Unix seconds: the present, or an earlier time at which an anchor
-/// proves that the store existed. Rows have the names of the constants here; later rows are missing where an earlier one
+/// proves that the store existed. A time-stamp that holds puts its time in the place of `now`. Rows have the names of the constants here; later rows are missing where an earlier one
 /// left nothing to check. Linear in the length of the store.
-pub fn check(store: &[u8], expected: &Expected<'_>, anchors: &[Vec<u8>], now: i64) -> Vec<Check> {
-    rows(store, Some(expected), anchors, now)
+pub fn check<'t>(store: &[u8], expected: &Expected<'_>, trust: impl Into<Trust<'t>>, now: i64) -> Vec<Check> {
+    rows(store, Some(expected), trust.into(), now)
 }
 
 /// As [`check`] without anything to compare with: no rows [`BINDING`] and [`STATEMENT`].
-pub fn inspect(store: &[u8], anchors: &[Vec<u8>], now: i64) -> Vec<Check> {
-    rows(store, None, anchors, now)
+pub fn inspect<'t>(store: &[u8], trust: impl Into<Trust<'t>>, now: i64) -> Vec<Check> {
+    rows(store, None, trust.into(), now)
 }
 
 /// The key that signed the active manifest, by its certificate. The signature is not verified.
@@ -239,20 +278,22 @@ pub fn read(store: &[u8]) -> Result<Summary, Error> {
     })
 }
 
-fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, anchors: &[Vec<u8>], now: i64) -> Vec<Check> {
+fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, trust: Trust<'_>, now: i64) -> Vec<Check> {
     let mut rows = Vec::new();
     let framed = Store::parse(bytes).map(|store| {
         let detail = format!("one store of {} bytes with {} manifests", bytes.len(), store.parents.len() + 1);
         (detail, store)
     });
     let Some(store) = add(&mut rows, FRAMING, framed) else { return rows };
-    let signed = store.active.signature(Unsigned::Nothing).and_then(|sign1| {
+    let signed = store.active.signature(Unsigned::TimeStamp).and_then(|sign1| {
         let key = sign1.verify(store.active.claim_bytes())?;
-        Ok((format!("by {}", key.short()), sign1.chain))
+        Ok((format!("by {}", key.short()), sign1))
     });
-    let Some(chain) = add(&mut rows, SIGNATURE, signed) else { return rows };
-    let vouched = x509::evaluate(&chain, anchors, now).map(|root| (format!("{root} vouches for it"), ()));
-    add(&mut rows, CERTIFICATE, vouched);
+    let Some(sign1) = add(&mut rows, SIGNATURE, signed) else { return rows };
+    let stamped = sign1.token.as_ref().and_then(|token| add(&mut rows, TIMESTAMP, stamp(&sign1, token, trust, now)));
+    let vouched = x509::evaluate(&sign1.chain, trust.roots, stamped.unwrap_or(now));
+    let then = stamped.map(|time| format!(", as of {}", rfc3339(time))).unwrap_or_default();
+    add(&mut rows, CERTIFICATE, vouched.map(|root| (format!("{root} vouches for it{then}"), ())));
     let claimed = store.active.claim().and_then(|claim| {
         check_labels(&claim)?;
         check_actions(&store.active, &claim)?;
@@ -266,7 +307,7 @@ fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, anchors: &[Vec<u8>], now:
     }
     let mut signers = Ok(());
     let parents = check_parents(&store, &claim, expected, |chain| {
-        if let Err(refusal) = x509::evaluate(chain, anchors, now)
+        if let Err(refusal) = x509::evaluate(chain, trust.roots, now)
             && signers.as_ref().err().is_none_or(|worst: &Refusal| refusal.state > worst.state)
         {
             signers = Err(refusal);
@@ -276,6 +317,25 @@ fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, anchors: &[Vec<u8>], now:
         add(&mut rows, PARENT_SIGNERS, signers.map(|()| ("given roots vouch for them".to_owned(), ())));
     }
     rows
+}
+
+/// The time of a time-stamp that counts: verified, not of the future, and within the validity of the signer's certificate.
+fn stamp(sign1: &Sign1, token: &[u8], trust: Trust<'_>, now: i64) -> Result<(String, i64), Refusal> {
+    let stamp = rfc3161::check(token, &sign1.countersigned(), trust.timestamp_roots)?;
+    // What no signature covers in a token could be changed, so only its one form counts.
+    if rfc3161::tidied(token)? != token {
+        return Err(Refusal::invalid("time-stamp: holds what no signature covers and no check needs".into()));
+    }
+    let time = rfc3339(stamp.time);
+    if stamp.time > now.saturating_add(CLOCK_SKEW) {
+        return Err(Refusal::unsupported(format!("time-stamp: {time} has not come yet; check the clock")));
+    }
+    let (from, to) = x509::validity(&x509::parse(&sign1.chain[0])?);
+    if !(from..=to).contains(&stamp.time) {
+        let problem = format!("time-stamp: {time} is outside the validity of the signer's certificate, so it does not count");
+        return Err(Refusal::unsupported(problem));
+    }
+    Ok((format!("signed by {time}, says {} under {}", stamp.authority, stamp.root), stamp.time))
 }
 
 fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {

@@ -1,12 +1,15 @@
 //! The signature of a claim: a tagged COSE_Sign1 (RFC 9052) with a detached payload and its certificates (RFC 9360).
 
 use super::c2pa::Refusal;
+use super::countersign;
 use super::keys::{Algorithm, PublicKey};
 use super::x509;
 use crate::cbor::{self, Rules, Value};
 
 const ALGORITHM: i64 = 1;
 const X5CHAIN: i64 = 33;
+/// Label of a time-stamp over the signature.
+pub(super) const TIME_STAMP: &str = "sigTst2";
 
 /// A parsed signature. Nothing is verified yet.
 pub(super) struct Sign1 {
@@ -15,13 +18,15 @@ pub(super) struct Sign1 {
     signature: Vec<u8>,
     /// DER, the leaf first. Not empty.
     pub chain: Vec<Vec<u8>>,
+    /// The token of an authority, where [`Unsigned::TimeStamp`] lets it stand.
+    pub token: Option<Vec<u8>>,
 }
 
 /// How much of what the signature does not cover is tolerated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unsigned {
-    /// Nothing: every byte counts.
-    Nothing,
+    /// One time-stamp, which is looked at in turn: every byte counts.
+    TimeStamp,
     /// Zero padding, time-stamps and revocation data. They are ignored. For parents, whose bytes the child's hash fixes.
     Ignored,
 }
@@ -29,8 +34,8 @@ pub(super) enum Unsigned {
 /// Reads the box `c2pa.signature`.
 pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> {
     let refuse = |problem: &str| Refusal::invalid(format!("COSE signature: {problem}"));
-    // With an empty unprotected header the deterministic encoding is the one that signers write.
-    let rules = if unsigned == Unsigned::Nothing { Rules::Deterministic } else { Rules::Lenient };
+    // Without padding the deterministic encoding is the one that signers write.
+    let rules = if unsigned == Unsigned::TimeStamp { Rules::Deterministic } else { Rules::Lenient };
     let sign1 = cbor::decode(bytes, rules).map_err(|error| refuse(&error.to_string()))?;
     let Value::Tag(18, inner) = sign1 else {
         return Err(refuse("is not a tagged COSE_Sign1"));
@@ -43,15 +48,23 @@ pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> 
     else {
         return Err(refuse("is not [protected, unprotected, null, signature]"));
     };
+    let mut token = None;
     for (label, value) in &header {
-        let tolerated = unsigned == Unsigned::Ignored
-            && match label.as_text() {
-                Some("pad" | "pad2") => value.as_bytes().is_some_and(|pad| pad.iter().all(|byte| *byte == 0)),
-                Some("sigTst2" | "rVals") => true,
-                _ => false,
-            };
+        let tolerated = match (label.as_text(), unsigned) {
+            (Some("pad" | "pad2"), Unsigned::Ignored) => {
+                value.as_bytes().is_some_and(|pad| pad.iter().all(|byte| *byte == 0))
+            }
+            (Some(TIME_STAMP | "rVals"), Unsigned::Ignored) => true,
+            (Some(TIME_STAMP), Unsigned::TimeStamp) => {
+                let found = countersign::token(value).ok_or_else(|| refuse("a time-stamp must be one token"))?;
+                token = Some(found.to_vec());
+                true
+            }
+            _ => false,
+        };
         if !tolerated {
-            return Err(refuse("the unprotected header, which no signature covers, is not empty"));
+            let problem = "the unprotected header, which no signature covers, holds something else than a time-stamp";
+            return Err(refuse(problem));
         }
     }
 
@@ -77,7 +90,7 @@ pub(super) fn parse(bytes: &[u8], unsigned: Unsigned) -> Result<Sign1, Refusal> 
             .collect::<Result<_, _>>()?,
         _ => return Err(refuse("no certificates")),
     };
-    Ok(Sign1 { protected, algorithm, signature, chain })
+    Ok(Sign1 { protected, algorithm, signature, chain, token })
 }
 
 impl Sign1 {
@@ -88,16 +101,21 @@ impl Sign1 {
             let problem = format!("the algorithm is not that of the certificate's {} key", key.algorithm());
             return Err(Refusal::invalid(problem));
         }
-        let covered = Value::Array(vec![
-            cbor::text("Signature1"),
-            cbor::bytes(&*self.protected),
-            cbor::bytes([]),
-            cbor::bytes(payload),
-        ]);
-        if key.verifies(&cbor::encode(&covered), &self.signature) {
+        if key.verifies(&self.covered("Signature1", payload), &self.signature) {
             Ok(key)
         } else {
             Err(Refusal::invalid("the signature does not fit the claim and the certificate's key".into()))
         }
+    }
+
+    /// What a time-stamp covers: the signature, as the countersignature of RFC 8152 would (section 4.5).
+    pub fn countersigned(&self) -> Vec<u8> {
+        self.covered("CounterSignature", &cbor::encode(&cbor::bytes(&*self.signature)))
+    }
+
+    /// `[context, protected, external data, payload]` (RFC 9052, section 4.4).
+    fn covered(&self, context: &str, payload: &[u8]) -> Vec<u8> {
+        let parts = [cbor::text(context), cbor::bytes(&*self.protected), cbor::bytes([]), cbor::bytes(payload)];
+        cbor::encode(&Value::Array(parts.to_vec()))
     }
 }

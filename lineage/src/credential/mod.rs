@@ -3,10 +3,12 @@
 mod assertions;
 pub mod c2pa;
 mod cose;
+pub mod countersign;
 pub mod dsse;
 mod jumbf;
 pub mod keys;
 mod manifest;
 pub mod oms;
 pub mod policy;
-mod x509;
+pub mod rfc3161;
+pub mod x509;

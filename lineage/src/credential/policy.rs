@@ -41,6 +41,9 @@ pub struct Policy {
     /// Certificate roots for C2PA manifests.
     #[serde(default, rename = "certificate_root", skip_serializing_if = "Vec::is_empty")]
     pub certificate_roots: Vec<CertificateRoot>,
+    /// Roots of authorities whose time-stamps count.
+    #[serde(default, rename = "timestamp_root", skip_serializing_if = "Vec::is_empty")]
+    pub timestamp_roots: Vec<CertificateRoot>,
     /// Logs whose checkpoints count.
     #[serde(default, rename = "log", skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<Log>,
@@ -68,7 +71,7 @@ pub struct Signer {
     pub relations: Option<Vec<Relation>>,
 }
 
-/// A certificate root for C2PA manifests.
+/// A certificate root: for C2PA manifests, or for time-stamps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateRoot {

@@ -13,8 +13,12 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
+use serde::Serialize;
+
 use super::c2pa::Refusal;
 use super::keys::PublicKey;
+use crate::Error;
+use crate::graph::statement::rfc3339;
 
 /// The longest certificate that is parsed, in bytes. Ours have about 400.
 const MAX_CERTIFICATE: usize = 16 << 10;
@@ -38,6 +42,40 @@ const FOREIGN_PURPOSES: [ObjectIdentifier; 3] = [
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9"),
 ];
+
+/// What a certificate says, for people. Nothing is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Common name and organisation.
+    pub subject: String,
+    /// Of whoever signed it.
+    pub issuer: String,
+    /// First and last second of its validity, RFC 3339.
+    pub valid: (String, String),
+    /// Its key, when that is of a kind that signs here.
+    pub key: Option<PublicKey>,
+    /// True when it is an authority's.
+    pub authority: bool,
+}
+
+impl Summary {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when it cannot be parsed.
+    pub fn of(der: &[u8]) -> Result<Self, Error> {
+        let certificate = parse(der)?;
+        let (from, to) = validity(&certificate);
+        let constraints = certificate.tbs_certificate.get::<BasicConstraints>().ok().flatten();
+        Ok(Summary {
+            subject: subject(&certificate),
+            issuer: name(&certificate.tbs_certificate.issuer),
+            valid: (rfc3339(from), rfc3339(to)),
+            key: key(&certificate).ok(),
+            authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
+        })
+    }
+}
 
 /// Reads one certificate.
 pub(super) fn parse(der: &[u8]) -> Result<Certificate, Refusal> {
@@ -69,7 +107,10 @@ pub(super) fn key(certificate: &Certificate) -> Result<PublicKey, Refusal> {
 
 /// Common name and organisation, for people.
 pub(super) fn subject(certificate: &Certificate) -> String {
-    let name = &certificate.tbs_certificate.subject;
+    name(&certificate.tbs_certificate.subject)
+}
+
+fn name(name: &Name) -> String {
     match (attribute(name, COMMON_NAME), attribute(name, ORGANISATION)) {
         (Some(common), Some(organisation)) if common != organisation => format!("{common} ({organisation})"),
         (Some(name), _) | (None, Some(name)) => name,

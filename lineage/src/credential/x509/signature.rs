@@ -41,7 +41,6 @@ impl HashFunction {
         }
     }
 
-    #[expect(dead_code, reason = "time-stamps use it")]
     /// By the identifier of the hash alone (RFC 5754, 2).
     pub fn from_oid(oid: &ObjectIdentifier) -> Option<Self> {
         match &*oid.to_string() {
