@@ -5,6 +5,7 @@
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
+//! [`oms`] signs and verifies bundles of OpenSSF Model Signing,
 //! [`verify`] turns a bundle and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
 //!
@@ -43,6 +44,7 @@ pub mod key;
 pub mod keyset;
 pub mod mark;
 mod marks;
+pub mod oms;
 mod progress;
 pub mod records;
 pub mod sign;

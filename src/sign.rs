@@ -418,7 +418,7 @@ fn reopen(path: &Path) -> Result<File, Error> {
 }
 
 /// Told from the names of the files: weights make a model, adapter weights an adapter, anything else is data.
-fn kind_of(artifact: &Artifact) -> Kind {
+pub(crate) fn kind_of(artifact: &Artifact) -> Kind {
     const WEIGHTS: [&str; 8] = [".safetensors", ".gguf", ".onnx", ".pt", ".pth", ".bin", ".npz", ".tflite"];
     let names = || artifact.files.iter().map(|(path, _)| &**path);
     if names().any(|name| name.ends_with("adapter_model.safetensors")) {

@@ -12,6 +12,7 @@ use crate::commands::key::Key;
 use crate::commands::keygen::Keygen;
 use crate::commands::lineage::Lineage;
 use crate::commands::manifest::Manifest;
+use crate::commands::oms::Oms;
 use crate::commands::sign::Sign;
 use crate::commands::verify::Verify;
 use crate::commands::watermark::Watermark;
@@ -50,6 +51,8 @@ pub enum Command {
     Anchor(Anchor),
     #[command(subcommand)]
     Manifest(Manifest),
+    #[command(subcommand)]
+    Oms(Oms),
     Verify(Verify),
     #[command(subcommand)]
     Badge(Badge),

@@ -4,6 +4,7 @@
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
 mod files;
+pub mod oms;
 pub mod records;
 pub mod slice;
 
@@ -17,7 +18,7 @@ use crate::bundle::{Bundle, Mark, Receipt, Record};
 use crate::credential::c2pa;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::digest::Hash;
-use crate::digest::artifact::{Artifact, Cache};
+use crate::digest::artifact::{Artifact, Cache, Sha256};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
@@ -27,7 +28,8 @@ pub struct Request<'a> {
     pub artifact: &'a Artifact,
     /// The bundle file, when one was found.
     pub bundle: Option<&'a [u8]>,
-    /// C2PA sidecars found beside the artifact: name and bytes. Each must be the manifest of the bundle.
+    /// Sidecars found beside the artifact: name and bytes. A C2PA manifest (`.c2pa`) must be that of the bundle; an OMS
+    /// bundle of a file is called `NAME.sig`.
     pub sidecars: &'a [(String, Vec<u8>)],
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
@@ -108,13 +110,21 @@ fn examine(
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
 ) -> Option<Subject> {
+    let no_policy = Policy::default();
+    let policy = request.policy.unwrap_or(&no_policy);
     let Some(bytes) = request.bundle else {
-        rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
+        let oms = if look.part.is_none() { oms::beside(request, policy, rows) } else { None };
+        match oms {
+            Some(oms) => {
+                oms.compare(request.artifact, None, progress, rows);
+                oms::alone(policy, rows);
+            }
+            None => rows.add("bundle", State::Absent, "no provenance was found beside the artifact"),
+        }
         return None;
     };
     let bundle = open_bundle(bytes, rows)?;
-    let no_policy = Policy::default();
-    let examiner = Examiner::new(&bundle, request.policy.unwrap_or(&no_policy), request.now);
+    let examiner = Examiner::new(&bundle, policy, request.now);
 
     let record = &bundle.records[0];
     let (statement, id) = examiner.statement(record, "", rows)?;
@@ -124,7 +134,13 @@ fn examine(
     }
     match look.part {
         None => {
-            files::files(request, &statement, look.cache, progress, rows);
+            let oms = oms::beside(request, policy, rows);
+            let sha256 =
+                if oms.as_ref().is_some_and(oms::Beside::wants_sha256) { Sha256::Every } else { Sha256::Manifest };
+            let reading = files::files(request, &statement, (sha256, look.cache), progress, rows);
+            if let (Some(oms), Some((measured, sha256))) = (oms, &reading) {
+                oms.compare(request.artifact, Some((measured, sha256)), progress, rows);
+            }
             if rows.0.iter().all(|row| row.state < State::Invalid) {
                 records::records(request, &statement, rows);
             }

@@ -12,6 +12,7 @@ pub mod key;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
+pub mod oms;
 pub mod records;
 pub mod sign;
 pub mod slice;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Lineage(args) => lineage::run(args),
         Command::Anchor(args) => anchor::run(args),
         Command::Manifest(args) => manifest::run(args),
+        Command::Oms(args) => oms::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Badge(args) => badge::run(args),
         Command::Demo(args) => demo::run(&args),

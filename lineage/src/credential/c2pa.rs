@@ -332,7 +332,8 @@ fn stamp(sign1: &Sign1, token: &[u8], trust: Trust<'_>, now: i64) -> Result<(Str
     }
     let (from, to) = x509::validity(&x509::parse(&sign1.chain[0])?);
     if !(from..=to).contains(&stamp.time) {
-        let problem = format!("time-stamp: {time} is outside the validity of the signer's certificate, so it does not count");
+        let problem =
+            format!("time-stamp: {time} is outside the validity of the signer's certificate, so it does not count");
         return Err(Refusal::unsupported(problem));
     }
     Ok((format!("signed by {time}, says {} under {}", stamp.authority, stamp.root), stamp.time))

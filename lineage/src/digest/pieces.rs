@@ -10,7 +10,7 @@ use std::ops::Range;
 use blake2::Blake2b512;
 use countermark_formats::ReadAt;
 use rayon::prelude::*;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::blob;
 
@@ -177,6 +177,8 @@ fn stream<D: sha2::Digest + Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::Digest as _;
+
     use crate::digest::Hash;
 
     #[test]

@@ -7,48 +7,51 @@ use countermark_formats::ReadAt;
 use super::{Request, Rows};
 use crate::Error;
 use crate::bundle::Record;
-use crate::digest::artifact::{Artifact, CARD, Cache, Sha256, Wants};
-use crate::digest::blob;
+use crate::digest::artifact::{Artifact, CARD, Cache, Measured, Sha256, Wants};
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
+use crate::digest::{Hash, blob};
 use crate::graph::Kind;
 use crate::graph::statement::Statement;
 use crate::verdict::State;
 
 /// Compares the bytes at hand with the signed listing and tensors, in one read, and names what differs. Nothing is hashed
 /// when there is a file whose name or size was not signed.
+///
+/// Gives what was measured, with the SHA-256 of each file if that was wanted, when the bytes are those that were signed.
 pub(super) fn files(
     request: &Request<'_>,
     statement: &Statement,
-    cache: Option<&dyn Cache>,
+    (sha256, cache): (Sha256, Option<&dyn Cache>),
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
-) {
+) -> Option<(Measured, Vec<Hash>)> {
     let (artifact, predicate) = (request.artifact, &statement.predicate);
     if artifact.is_folder != predicate.folder {
-        return rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
+        rows.add("files", State::Invalid, "a folder was signed and a file is here, or the other way round");
+        return None;
     }
     let sizes = artifact.files.iter().map(|(path, source)| (path.clone(), source.len())).collect();
     let signed_sizes = predicate.listing.files().iter().map(|file| (file.path.clone(), file.size)).collect();
     let found = differences(&signed_sizes, &sizes, artifact.is_folder);
     if !found.is_empty() {
-        return rows.add("files", State::Invalid, found);
+        rows.add("files", State::Invalid, found);
+        return None;
     }
-    let wants = Wants { sha256: Sha256::Manifest, tensors: predicate.tensors.is_some(), cache };
-    let reading = match artifact.read_once(&wants, progress) {
-        Ok(reading) => reading,
-        Err(error) => return rows.add("files", State::Invalid, error.problem()),
-    };
+    let wants = Wants { sha256, tensors: predicate.tensors.is_some(), cache };
+    let reading = rows.attempt("files", artifact.read_once(&wants, progress))?;
     let measured = reading.measured;
     let hashes = |listing: &Listing| listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect();
     let found = differences(&hashes(&predicate.listing), &hashes(&measured.listing), artifact.is_folder);
     if !found.is_empty() {
         rows.add("files", State::Invalid, found);
-        return tensors(reading.tensors, statement, rows);
+        tensors(reading.tensors, statement, rows);
+        return None;
     }
     if statement.sha256() != measured.manifest_asset {
         let problem = "the signed SHA-256 is not that of the bytes, though their BLAKE3 is";
-        return rows.add("files", State::Invalid, problem);
+        rows.add("files", State::Invalid, problem);
+        return None;
     }
     let hashed = artifact.files.len() - reading.recalled;
     let plural = if hashed == 1 { "file" } else { "files" };
@@ -71,6 +74,7 @@ pub(super) fn files(
     }
     rows.add("files", State::Verified, detail);
     tensors(reading.tensors, statement, rows);
+    Some((measured, reading.sha256))
 }
 
 /// Compares one file of a folder with the signed listing. No row says anything of the others.

@@ -225,6 +225,17 @@ fn chain_signer(chain: &[Vec<u8>], anchors: &[Vec<u8>], now: i64, rows: &mut Vec
     Some(Signer { key, name })
 }
 
+/// The key of the first certificate of `chain` (DER), when OMS lets it sign.
+///
+/// # Errors
+/// [`Error::Input`] when a certificate cannot be read, or the first one is for something else.
+pub fn check_chain(chain: &[Vec<u8>]) -> Result<PublicKey, Error> {
+    let certificates = chain.iter().map(|der| x509::parse(der)).collect::<Result<Vec<_>, _>>()?;
+    let leaf = certificates.first().ok_or_else(|| Refusal::invalid("no certificate".to_owned()))?;
+    check_usage(leaf)?;
+    Ok(x509::key(leaf)?)
+}
+
 /// Digital signatures, or signing of code.
 fn check_usage(leaf: &Certificate) -> Result<(), Refusal> {
     let tbs = &leaf.tbs_certificate;

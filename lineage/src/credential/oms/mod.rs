@@ -5,21 +5,24 @@
 //! bundle      what carries the signature, and what its signer is recognised by: bundle.rs
 //! statement   the signed payload: resources, how they were hashed, the root over them: statement.rs
 //! names       what a file may be called, and what is left out: names.rs
+//! measure     a model's files into a statement to sign: measure.rs
 //! check       signer, signature, statement, in this order: check.rs
 //! sigstore    keyless signatures: a short-lived certificate and an entry in a public log: sigstore/
 //! ```
 //!
-//! Nothing here looks at the model; [`crate::verify::oms`] compares it with the statement.
+//! Only [`measure`] looks at the model; [`crate::verify::oms`] compares it with the statement of somebody else.
 
 mod bundle;
 mod check;
 mod json;
+mod measure;
 mod names;
 pub mod sigstore;
 mod statement;
 
 pub use bundle::{Bundle, KeyHint, MAX_BUNDLE, Material, hint};
-pub use check::{Opened, Trust, open};
+pub use check::{Opened, Trust, check_chain, open};
+pub use measure::{Sources, measure, shards};
 pub use names::{DEFAULT_IGNORED, check_ignored, check_name, is_ignored};
 pub use statement::{DEFAULT_SHARD_SIZE, Method, Resource, Statement};
 

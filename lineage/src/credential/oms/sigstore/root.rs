@@ -3,12 +3,14 @@
 //! It comes from whoever is trusted, over TUF or a file, so fields that are not known here are ignored.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use der::{Decode as _, Encode as _};
 use serde::Deserialize;
 use x509_cert::Certificate;
 
 use super::super::json::strict;
 use crate::Error;
 use crate::credential::c2pa::Refusal;
+use crate::credential::rfc3161;
 use crate::credential::x509::{self, path};
 use crate::digest::Hash;
 use crate::graph::statement::unix;
@@ -19,7 +21,6 @@ pub struct TrustedRoot {
     pub(super) logs: Vec<LogKey>,
     pub(super) certificate_logs: Vec<LogKey>,
     authorities: Vec<Authority>,
-    #[expect(dead_code, reason = "time-stamps use it")]
     timestamp_authorities: Vec<Authority>,
 }
 
@@ -159,10 +160,35 @@ impl TrustedRoot {
         }))
     }
 
-    /// The time in an RFC 3161 response over `signature`, and whose it is; `None` where that is not checked.
-    pub(super) fn timestamped(&self, _response: &[u8], _signature: &[u8]) -> Result<Option<(i64, String)>, Refusal> {
-        Ok(None)
+    /// The time in an RFC 3161 response over `signature`, and whose word it is.
+    pub(super) fn timestamped(&self, response: &[u8], signature: &[u8]) -> Result<(i64, String), Refusal> {
+        let wrong = || Refusal::invalid("time-stamp: it is not a response that grants one".to_owned());
+        let response = Response::from_der(response).map_err(|_| wrong())?;
+        // PKIStatusInfo begins with its status: granted, with or without changes.
+        if !matches!(response.status.value(), [2, 1, 0 | 1, ..]) {
+            return Err(wrong());
+        }
+        let token = response.token.to_der().map_err(|_| wrong())?;
+        let mut refusal = None;
+        for authority in &self.timestamp_authorities {
+            let anchor = authority.chain.last().and_then(|root| root.to_der().ok());
+            match rfc3161::check(&token, signature, anchor.as_slice()) {
+                Ok(stamp) if authority.during.holds(stamp.time) => return Ok((stamp.time, stamp.authority)),
+                Ok(_) => refusal = Some(Refusal::unknown_signer("time-stamp: its authority did not count then".into())),
+                Err(found) => refusal = refusal.or(Some(found)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| {
+            Refusal::unknown_signer("time-stamp: the trusted root knows no time-stamping authority".to_owned())
+        }))
     }
+}
+
+/// RFC 3161, 2.4.2.
+#[derive(der::Sequence)]
+struct Response<'a> {
+    status: der::asn1::AnyRef<'a>,
+    token: der::asn1::AnyRef<'a>,
 }
 
 impl LogKey {
