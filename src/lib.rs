@@ -6,7 +6,7 @@
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`mod@embed`] puts a manifest
 //! into a file, [`graph`]
 //! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
-//! [`cosign`] adds a signature to it,
+//! [`oms`] signs and verifies bundles of OpenSSF Model Signing, [`cosign`] adds a signature to a bundle,
 //! [`revoke`] says what no longer counts, [`mod@hand_over`] gives the rights of one key to another, [`verify`] turns a bundle
 //! and the bytes at hand into a verdict. The command line and the
 //! Python package only call these.
@@ -50,6 +50,7 @@ pub mod key;
 pub mod keyset;
 pub mod mark;
 mod marks;
+pub mod oms;
 mod progress;
 pub mod records;
 pub mod revoke;

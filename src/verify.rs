@@ -123,7 +123,8 @@ pub fn find_bundle(path: &Path) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file())
 }
 
-/// Manifests beside the artifact, under the name that we write and the one that the C2PA specification looks for.
+/// Manifests beside the artifact, under the name that we write and the one that the C2PA specification looks for, and the OMS
+/// bundle of a file.
 fn sidecars(path: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let Ok(path) = fs::canonicalize(path) else { return Ok(vec![]) };
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -137,5 +138,14 @@ fn sidecars(path: &Path) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let name = candidate.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok((name, files::read(&candidate, MAX_MANIFEST)?))
     };
-    candidates.into_iter().map(read).collect()
+    let mut found = candidates.into_iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+    let signature = path.with_file_name(format!("{name}.sig"));
+    if !path.is_dir() && signature.is_file() {
+        let (name, bytes) = read(signature)?;
+        // Signatures of other kinds have the same name; an OMS bundle is JSON.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
+            found.push((name, bytes));
+        }
+    }
+    Ok(found)
 }

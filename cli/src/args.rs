@@ -14,6 +14,7 @@ use crate::commands::key::Key;
 use crate::commands::keygen::Keygen;
 use crate::commands::lineage::Lineage;
 use crate::commands::manifest::Manifest;
+use crate::commands::oms::Oms;
 use crate::commands::policy::Policy;
 use crate::commands::revoke::Revoke;
 use crate::commands::sign::Sign;
@@ -54,6 +55,8 @@ pub enum Command {
     Anchor(Anchor),
     #[command(subcommand)]
     Manifest(Manifest),
+    #[command(subcommand)]
+    Oms(Oms),
     Verify(Verify),
     Cosign(Cosign),
     HandOver(HandOver),

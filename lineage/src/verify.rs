@@ -6,6 +6,7 @@
 mod files;
 mod hand_overs;
 pub mod manifest;
+pub mod oms;
 pub mod records;
 mod signers;
 pub mod slice;
@@ -24,7 +25,7 @@ use crate::credential::keys::PublicKey;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::credential::revocation::Target;
 use crate::digest::Hash;
-use crate::digest::artifact::{Artifact, Cache};
+use crate::digest::artifact::{Artifact, Cache, Sha256};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
@@ -37,7 +38,8 @@ pub struct Request<'a> {
     pub artifact: &'a Artifact,
     /// The bundle file, when one was found.
     pub bundle: Option<&'a [u8]>,
-    /// C2PA sidecars found beside the artifact: name and bytes. Each must be the manifest of the bundle.
+    /// Sidecars found beside the artifact: name and bytes. A C2PA manifest (`.c2pa`) must be that of the bundle; an OMS
+    /// bundle of a file is called `NAME.sig`.
     pub sidecars: &'a [(String, Vec<u8>)],
     /// Whom to believe. Without it nobody is known.
     pub policy: Option<&'a Policy>,
@@ -149,18 +151,26 @@ fn examine(
     rows: &mut Rows,
 ) -> Option<Subject> {
     let found = manifest::Found::of(request);
+    let no_policy = Policy::default();
     let Some(bytes) = request.bundle else {
-        if !found.any() {
-            rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
-            return None;
+        if found.any() {
+            return manifest::alone(request, look, &found, None, progress, rows);
         }
-        return manifest::alone(request, look, &found, None, progress, rows);
+        let policy = request.policy.unwrap_or(&no_policy);
+        let oms = if look.part.is_none() { oms::beside(request, policy, rows) } else { None };
+        match oms {
+            Some(oms) => {
+                oms.compare(request.artifact, None, progress, rows);
+                oms::alone(policy, rows);
+            }
+            None => rows.add("bundle", State::Absent, "no provenance was found beside the artifact"),
+        }
+        return None;
     };
     let bundle = open_bundle(bytes, rows)?;
     if found.is_content(request.artifact, &bundle) {
         return manifest::alone(request, look, &found, Some(&bundle), progress, rows);
     }
-    let no_policy = Policy::default();
     let mut examiner = Examiner::new(&bundle, &request.belief(), &no_policy, rows);
 
     let record = &bundle.records[0];
@@ -171,7 +181,17 @@ fn examine(
     }
     match look.part {
         None => {
-            examiner.around = files::files(request, record, &statement, look.cache, progress, rows);
+            let oms = oms::beside(request, examiner.policy, rows);
+            let every = oms.as_ref().is_some_and(oms::Beside::wants_sha256);
+            let sha256 = if every { Sha256::Every } else { Sha256::Manifest };
+            let read = files::files(request, record, &statement, (sha256, look.cache), progress, rows);
+            if let Some(files::Read { around, measured }) = read {
+                if let Some(oms) = oms {
+                    let measured = measured.as_ref().map(|(measured, sha256)| (measured, &**sha256));
+                    oms.compare(request.artifact, measured, progress, rows);
+                }
+                examiner.around = around;
+            }
             if rows.0.iter().all(|row| row.state < State::Invalid) {
                 records::records(request, &statement, rows);
             }

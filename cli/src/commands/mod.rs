@@ -16,6 +16,7 @@ pub mod key;
 pub mod keygen;
 pub mod lineage;
 pub mod manifest;
+pub mod oms;
 pub mod policy;
 pub mod records;
 pub mod revoke;
@@ -43,6 +44,7 @@ pub fn run(command: Command) -> Result<u8> {
         Command::Lineage(args) => lineage::run(args),
         Command::Anchor(args) => anchor::run(args),
         Command::Manifest(args) => manifest::run(args),
+        Command::Oms(args) => oms::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Cosign(args) => cosign::run(args),
         Command::HandOver(args) => hand_over::run(args),

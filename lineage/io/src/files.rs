@@ -150,7 +150,7 @@ impl Names for Folder {
 }
 
 /// The last part of a path, also of `.`.
-fn base_name(path: &Path) -> Result<String, Error> {
+pub(crate) fn base_name(path: &Path) -> Result<String, Error> {
     let whole = match path.file_name() {
         Some(_) => path.to_owned(),
         None => fs::canonicalize(path).map_err(Error::io(path, "check the path"))?,

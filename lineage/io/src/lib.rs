@@ -16,6 +16,7 @@ mod error;
 pub mod files;
 #[cfg(feature = "object-store")]
 pub mod hub;
+pub mod inventory;
 pub mod keys;
 pub mod log;
 pub mod open_file;

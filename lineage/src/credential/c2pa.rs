@@ -186,6 +186,11 @@ impl Refusal {
         Refusal { state: State::UnknownSigner, problem }
     }
 
+    /// The row of a verdict that says so.
+    pub fn row(self, name: &str) -> Check {
+        Check::new(name, self.state, self.problem)
+    }
+
     /// What is wrong.
     pub fn problem(&self) -> &str {
         &self.problem

@@ -15,6 +15,7 @@ mod jumbf;
 pub mod keys;
 pub mod logged;
 mod manifest;
+pub mod oms;
 pub mod policy;
 pub mod revocation;
 pub mod rfc3161;

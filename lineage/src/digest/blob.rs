@@ -251,7 +251,7 @@ thread_local! {
 }
 
 /// Runs `work` with the thread's buffer, at least `size` bytes long.
-fn with_buffer<T>(size: u64, work: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(super) fn with_buffer<T>(size: u64, work: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut buffer = BUFFER.take();
     if (buffer.len() as u64) < size {
         buffer.resize(size as usize, 0);

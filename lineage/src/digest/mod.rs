@@ -8,6 +8,7 @@ mod hash;
 pub mod listing;
 mod once;
 pub mod parts;
+pub mod pieces;
 pub mod records;
 pub mod slice;
 mod subtree;

@@ -15,11 +15,10 @@ use crate::Error;
 use crate::bundle::Record;
 use crate::credential::embedded;
 use crate::credential::policy::CertificateRoot;
-use crate::digest::Hash;
-use crate::digest::artifact::{Artifact, CARD, Cache, Reading, Sha256, Wants};
-use crate::digest::blob;
+use crate::digest::artifact::{Artifact, CARD, Cache, Measured, Reading, Sha256, Wants};
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
+use crate::digest::{Hash, blob};
 use crate::graph::Kind;
 use crate::graph::statement::Statement;
 use crate::verdict::State;
@@ -35,6 +34,15 @@ pub(super) struct Around {
     pub sha256: Hash,
 }
 
+/// What was read of an artifact, and is what was signed.
+pub(super) struct Read {
+    /// What is around the bundle's manifest, when that is inside the file.
+    pub around: Option<Around>,
+    /// Root and listing, and SHA-256 of each file if that was wanted; nothing where they are of other bytes than those at
+    /// hand.
+    pub measured: Option<(Measured, Vec<Hash>)>,
+}
+
 /// The file at hand, looked at for a manifest.
 #[derive(Default)]
 struct Inside {
@@ -47,15 +55,15 @@ struct Inside {
 }
 
 /// Compares the bytes at hand with the signed listing and tensors, in one read, and names what differs. Nothing is hashed
-/// when there is a file whose name or size was not signed. Answers what is around the bundle's manifest, when that is inside.
+/// when there is a file whose name or size was not signed. Answers what was read, when it is what was signed.
 pub(super) fn files(
     request: &Request<'_>,
     record: &Record,
     statement: &Statement,
-    cache: Option<&dyn Cache>,
+    (sha256, cache): (Sha256, Option<&dyn Cache>),
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
-) -> Option<Around> {
+) -> Option<Read> {
     if request.artifact.is_folder != statement.predicate.folder {
         let problem = "a folder was signed and a file is here, or the other way round";
         rows.add("files", State::Invalid, problem);
@@ -74,7 +82,7 @@ pub(super) fn files(
         return None;
     }
     // A manifest inside takes the place of the SHA-256 that was signed: that one is of bytes which are not here as such.
-    let sha256 = if is_inside { Sha256::No } else { Sha256::Manifest };
+    let sha256 = if is_inside { Sha256::No } else { sha256 };
     let wants = Wants { sha256, tensors: statement.predicate.tensors.is_some(), cache };
     let reading = match artifact.read_spliced(&wants, splice.as_ref(), progress) {
         Ok(reading) => reading,
@@ -84,10 +92,11 @@ pub(super) fn files(
         }
     };
     let around = found.zip(reading.spliced);
-    compare(&artifact, reading, statement, is_inside, rows);
-    let ((store, span), sha256) = around?;
+    // Whoever signed files one by one signed this one with its manifest inside.
+    let measured = compare(&artifact, reading, statement, is_inside, rows).filter(|_| !is_inside);
+    let Some(((store, span), sha256)) = around else { return Some(Read { around: None, measured }) };
     if is_inside {
-        return Some(Around { span, sha256 });
+        return Some(Read { around: Some(Around { span, sha256 }), measured });
     }
     // The statement is about the file with this manifest in it, so the manifest speaks for itself.
     let roots = request.policy.into_iter().flat_map(|policy| &policy.certificate_roots);
@@ -95,7 +104,7 @@ pub(super) fn files(
     for row in embedded::check_alone(&store, &span, sha256, &roots, request.now) {
         rows.add(&format!("embedded {}", row.name), row.state, row.detail);
     }
-    None
+    Some(Read { around: None, measured })
 }
 
 /// Looks for a manifest inside a single file. `None` when nothing may be read because of it; a row then says why.
@@ -153,18 +162,26 @@ fn inside(artifact: &Artifact, record: &Record, rows: &mut Rows) -> Option<Insid
 }
 
 /// Compares what was read with what was signed. `is_inside`: without the manifest, which is inside the file.
-fn compare(artifact: &Artifact, reading: Reading, statement: &Statement, is_inside: bool, rows: &mut Rows) {
+fn compare(
+    artifact: &Artifact,
+    reading: Reading,
+    statement: &Statement,
+    is_inside: bool,
+    rows: &mut Rows,
+) -> Option<(Measured, Vec<Hash>)> {
     let predicate = &statement.predicate;
     let measured = reading.measured;
     let hashes = |listing: &Listing| listing.files().iter().map(|file| (file.path.clone(), file.blake3)).collect();
     let found = differences(&hashes(&predicate.listing), &hashes(&measured.listing), artifact.is_folder);
     if !found.is_empty() {
         rows.add("files", State::Invalid, found);
-        return tensors(reading.tensors, statement, rows);
+        tensors(reading.tensors, statement, rows);
+        return None;
     }
     if !is_inside && statement.sha256() != measured.manifest_asset {
         let problem = "the signed SHA-256 is not that of the bytes, though their BLAKE3 is";
-        return rows.add("files", State::Invalid, problem);
+        rows.add("files", State::Invalid, problem);
+        return None;
     }
     let hashed = artifact.files.len() - reading.recalled;
     let plural = if hashed == 1 { "file" } else { "files" };
@@ -188,6 +205,7 @@ fn compare(artifact: &Artifact, reading: Reading, statement: &Statement, is_insi
     }
     rows.add("files", State::Verified, detail);
     tensors(reading.tensors, statement, rows);
+    Some((measured, reading.sha256))
 }
 
 /// Compares one file of a folder with the signed listing. No row says anything of the others.
