@@ -316,7 +316,7 @@ fn rows(bytes: &[u8], expected: Option<&Expected<'_>>, trust: Trust<'_>, now: i6
 
 /// The time of a time-stamp that counts: verified, not of the future, and within the validity of the signer's certificate.
 fn stamp(sign1: &Sign1, token: &[u8], trust: Trust<'_>, now: i64) -> Result<(String, i64), Refusal> {
-    let stamp = rfc3161::check(token, &sign1.countersigned(), trust.timestamp_roots)?;
+    let stamp = rfc3161::check(token, &sign1.countersigned(), &[], trust.timestamp_roots)?;
     // What no signature covers in a token could be changed, so only its one form counts.
     if rfc3161::tidied(token)? != token {
         return Err(Refusal::invalid("time-stamp: holds what no signature covers and no check needs".into()));
