@@ -234,9 +234,10 @@ fn a_release_is_stamped_by_an_authority() {
     assert!(row(&verdict, "manifest timestamp")["detail"].as_str().unwrap().contains("Clock signer"));
     let later = lab.verdict("keys/policy.toml", &["--at", "2031-01-01T00:00:00Z"]);
     assert_eq!(row(&later, "manifest certificate")["state"], "verified", "{later:#}");
-    let shown: Value =
-        serde_json::from_str(&lab.run(&["manifest", "read", "data.csv.c2pa", "--policy", "keys/policy.toml"]).1)
-            .unwrap();
+    let shown: Value = serde_json::from_str(
+        &lab.run(&["manifest", "read", "data.csv.c2pa", "--policy", "keys/policy.toml", "--format", "json"]).1,
+    )
+    .unwrap();
     assert_eq!(shown["state"], "verified", "{shown:#}");
 
     let nowhere = ["sign", "data.csv", "--key", "keys/owner.key", "--timestamp", "http://127.0.0.1:1/"];

@@ -80,8 +80,7 @@ fn stamps(world: &World) -> Result<Vec<Case>> {
     let statement = clock.statement(&clock.answer(&query.to_der()));
     let signed = |authority: &Authority, options: &[&str]| rfc3161::tidy(&authority.sign(&statement, options));
     let sha1 = clock.answer(&clock.query_of(&message, "-sha1"));
-    let granted = sha1.windows(5).position(|window| window == b"\x30\x03\x02\x01\x00").ok_or("not granted")?;
-    let sha1 = rfc3161::tidy(&sha1[granted + 5..])?;
+    let sha1 = rfc3161::tidy(&rfc3161::token_of(&sha1)?)?;
     let (_, second) = release(world, None)?;
     let second = countersign::message(&second)?;
     let of_second = Query { imprint: Hash::sha256(&second).0, nonce: 7 };

@@ -62,7 +62,7 @@ pub fn stamp(store: &[u8], url: &str, roots: &[Vec<u8>]) -> Result<(Vec<u8>, Res
     let message = countersign::message(store)?;
     let token = rfc3161::tidy(&request(url, &message)?)?;
     rfc3161::verify_without_root(&token, &message)?;
-    let stamp = rfc3161::verify(&token, &message, roots).map_err(|error| error.problem());
+    let stamp = rfc3161::verify(&token, &message, &[], roots).map_err(|error| error.problem());
     let stamped = countersign::add(store, &token)?;
     // The manifest was good before, so only what was done here can be wrong.
     match c2pa::inspect(&stamped, roots, i64::MAX).into_iter().find(|row| row.state == State::Invalid) {

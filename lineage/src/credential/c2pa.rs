@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::assertions::{binding, check_actions, check_labels, lineage, marks, ours};
-use super::cose::{Sign1, Unsigned};
+use super::cose::Unsigned;
 use super::declared::{self, Declarations};
 use super::embedded::{self, Place};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
-use super::{rfc3161, x509};
+use super::{countersign, x509};
 use crate::Error;
 use crate::cbor::Value;
 use crate::digest::Hash;
@@ -159,9 +159,6 @@ impl<'a> From<&'a Vec<Vec<u8>>> for Trust<'a> {
         Trust::from(&roots[..])
     }
 }
-
-/// A stamp that is this much ahead of the clock is one of the future, in seconds.
-const CLOCK_SKEW: i64 = 300;
 
 /// Why something is not verified.
 #[derive(Debug)]
@@ -325,7 +322,10 @@ fn rows(bytes: &[u8], expected: Option<(&Expected<'_>, &Place)>, trust: Trust<'_
         Ok((format!("by {}", key.short()), sign1))
     });
     let Some(sign1) = add(&mut rows, SIGNATURE, signed) else { return rows };
-    let stamped = sign1.token.as_ref().and_then(|token| add(&mut rows, TIMESTAMP, stamp(&sign1, token, trust, now)));
+    let stamped = sign1
+        .token
+        .as_ref()
+        .and_then(|token| add(&mut rows, TIMESTAMP, countersign::judge(&sign1, token, trust.timestamp_roots, now)));
     let vouched = x509::evaluate(&sign1.chain, trust.roots, stamped.unwrap_or(now));
     let then = stamped.map(|time| format!(", as of {}", rfc3339(time))).unwrap_or_default();
     add(&mut rows, CERTIFICATE, vouched.map(|root| (format!("{root} vouches for it{then}"), ())));
@@ -359,26 +359,6 @@ fn rows(bytes: &[u8], expected: Option<(&Expected<'_>, &Place)>, trust: Trust<'_
         add(&mut rows, PARENT_SIGNERS, signers.map(|()| ("given roots vouch for them".to_owned(), ())));
     }
     rows
-}
-
-/// The time of a time-stamp that counts: verified, not of the future, and within the validity of the signer's certificate.
-fn stamp(sign1: &Sign1, token: &[u8], trust: Trust<'_>, now: i64) -> Result<(String, i64), Refusal> {
-    let stamp = rfc3161::check(token, &sign1.countersigned(), trust.timestamp_roots)?;
-    // What no signature covers in a token could be changed, so only its one form counts.
-    if rfc3161::tidied(token)? != token {
-        return Err(Refusal::invalid("time-stamp: holds what no signature covers and no check needs".into()));
-    }
-    let time = rfc3339(stamp.time);
-    if stamp.time > now.saturating_add(CLOCK_SKEW) {
-        return Err(Refusal::unsupported(format!("time-stamp: {time} has not come yet; check the clock")));
-    }
-    let (from, to) = x509::validity(&x509::parse(&sign1.chain[0])?);
-    if !(from..=to).contains(&stamp.time) {
-        let problem =
-            format!("time-stamp: {time} is outside the validity of the signer's certificate, so it does not count");
-        return Err(Refusal::unsupported(problem));
-    }
-    Ok((format!("signed by {time}, says {} under {}", stamp.authority, stamp.root), stamp.time))
 }
 
 pub(super) fn add<T>(rows: &mut Vec<Check>, name: &str, result: Result<(String, T), Refusal>) -> Option<T> {

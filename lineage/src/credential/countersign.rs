@@ -4,11 +4,16 @@
 //! signature, as `sigTst2`, so the store grows by it and nothing else in it changes. The signature is the last box of the
 //! last manifest: only the lengths of the boxes around it are written anew.
 
+use super::c2pa::Refusal;
 use super::cose::{self, Unsigned};
 use super::manifest::Store;
-use super::rfc3161;
+use super::{rfc3161, x509};
 use crate::Error;
 use crate::cbor::{self, Rules, Value};
+use crate::graph::statement::rfc3339;
+
+/// A stamp that is this much ahead of the clock is one of the future, in seconds.
+const CLOCK_SKEW: i64 = 300;
 
 /// The bytes over which an authority's token must be, for the active manifest of a store.
 ///
@@ -69,6 +74,26 @@ pub(super) fn token(value: &Value) -> Option<&[u8]> {
     let [Value::Map(token)] = &**tokens else { return None };
     let [(label, Value::Bytes(token))] = &**token else { return None };
     (key.as_text() == Some("tstTokens") && label.as_text() == Some("val")).then_some(&**token)
+}
+
+/// The time of a time-stamp that counts: verified, not of the future, and within the validity of the signer's certificate.
+pub(super) fn judge(sign1: &cose::Sign1, token: &[u8], roots: &[Vec<u8>], now: i64) -> Result<(String, i64), Refusal> {
+    let stamp = rfc3161::check(token, &sign1.countersigned(), &[], roots)?;
+    // What no signature covers in a token could be changed, so only its one form counts.
+    if rfc3161::tidied(token)? != token {
+        return Err(Refusal::invalid("time-stamp: holds what no signature covers and no check needs".into()));
+    }
+    let time = rfc3339(stamp.time);
+    if stamp.time > now.saturating_add(CLOCK_SKEW) {
+        return Err(Refusal::unsupported(format!("time-stamp: {time} has not come yet; check the clock")));
+    }
+    let (from, to) = x509::validity(&x509::parse(&sign1.chain[0])?);
+    if !(from..=to).contains(&stamp.time) {
+        let problem =
+            format!("time-stamp: {time} is outside the validity of the signer's certificate, so it does not count");
+        return Err(Refusal::unsupported(problem));
+    }
+    Ok((format!("signed by {time}, says {} under {}", stamp.authority, stamp.root), stamp.time))
 }
 
 /// Where the last box in the one at `parent` begins.

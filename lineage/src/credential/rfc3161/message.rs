@@ -72,19 +72,8 @@ impl Query {
     /// # Errors
     /// [`Error::Input`] when the answer is a refusal, or to another question.
     pub fn token(&self, answer: &[u8]) -> Result<Vec<u8>, Error> {
-        let refuse =
-            |problem: String| Error::input("time-stamp", problem, "try again, or ask another time-stamping authority");
-        let response = Response::from_der(answer)
-            .map_err(|error| refuse(format!("the answer is not one of RFC 3161: {error}")))?;
-        // Granted, or granted with modifications.
-        if response.status.status > 1 {
-            let text = response.status.text.unwrap_or_default().join("; ");
-            let text = crate::verdict::printable(&text, 400);
-            return Err(refuse(format!("the authority refuses (status {}): {text}", response.status.status)));
-        }
-        let token = response.token.and_then(|token| token.to_der().ok());
-        let token = token.ok_or_else(|| refuse("the answer holds no token".into()))?;
-        let info = super::parse(&token)?.info;
+        let token = token_of(answer)?;
+        let info = super::framed(&token).map_err(super::told)?.info;
         if info.imprint.hash_algorithm.oid != SHA256 || info.imprint.hashed_message.as_bytes() != self.imprint {
             return Err(refuse("the answer is about other bytes than were sent".into()));
         }
@@ -94,6 +83,27 @@ impl Query {
         }
         Ok(token)
     }
+}
+
+fn refuse(problem: String) -> Error {
+    Error::input("time-stamp", problem, "try again, or ask another time-stamping authority")
+}
+
+/// The token in an answer to any question.
+///
+/// # Errors
+/// [`Error::Input`] when the answer is a refusal, or none.
+pub fn token_of(answer: &[u8]) -> Result<Vec<u8>, Error> {
+    let response =
+        Response::from_der(answer).map_err(|error| refuse(format!("the answer is not one of RFC 3161: {error}")))?;
+    // Granted, or granted with modifications.
+    if response.status.status > 1 {
+        let text = response.status.text.unwrap_or_default().join("; ");
+        let text = crate::verdict::printable(&text, 400);
+        return Err(refuse(format!("the authority refuses (status {}): {text}", response.status.status)));
+    }
+    let token = response.token.and_then(|token| token.to_der().ok());
+    token.ok_or_else(|| refuse("the answer holds no token".into()))
 }
 
 /// The shortest two's complement of a number.

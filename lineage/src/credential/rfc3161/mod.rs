@@ -17,7 +17,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-pub use message::Query;
+pub use message::{Query, token_of};
 
 use super::c2pa::Refusal;
 use super::x509::signature::{self, HashFunction};
@@ -72,7 +72,32 @@ fn refuse(problem: impl std::fmt::Display) -> Refusal {
     Refusal::invalid(format!("time-stamp: {problem}"))
 }
 
-fn parse(token: &[u8]) -> Result<Token, Refusal> {
+/// `known` are certificates beside those in the token, which may leave out all of them.
+fn parse(token: &[u8], known: &[Vec<u8>]) -> Result<Token, Refusal> {
+    let found = framed(token)?;
+    let known = known.iter().filter_map(|der| x509::parse(der).ok());
+    let (mut leaf, mut others) = (None, Vec::new());
+    for certificate in found.certificates.into_iter().chain(known) {
+        if leaf.is_none() && is_named(&certificate, &found.signer.sid) {
+            leaf = Some(certificate);
+        } else {
+            others.push(certificate);
+        }
+    }
+    let leaf = leaf.ok_or_else(|| refuse("the signer's certificate is not in the token"))?;
+    Ok(Token { content: found.content, info: found.info, time: found.time, signer: found.signer, leaf, others })
+}
+
+/// What can be read in a token before its signer's certificate is known.
+struct Framed {
+    content: Vec<u8>,
+    info: Info,
+    time: i64,
+    signer: SignerInfo,
+    certificates: Vec<Certificate>,
+}
+
+fn framed(token: &[u8]) -> Result<Framed, Refusal> {
     if token.len() > MAX_TOKEN {
         return Err(refuse(format!("the token is above {} KiB", MAX_TOKEN >> 10)));
     }
@@ -97,19 +122,14 @@ fn parse(token: &[u8]) -> Result<Token, Refusal> {
     if certificates.len() > MAX_CERTIFICATES {
         return Err(refuse(format!("more than {MAX_CERTIFICATES} certificates")));
     }
-    let (mut leaf, mut others) = (None, Vec::new());
-    for choice in certificates {
-        let CertificateChoices::Certificate(certificate) = choice else {
-            return Err(Refusal::unsupported("time-stamp: a certificate that is not one of X.509".into()));
-        };
-        if leaf.is_none() && is_named(&certificate, &signer.sid) {
-            leaf = Some(certificate);
-        } else {
-            others.push(certificate);
+    let x509 = |choice| match choice {
+        CertificateChoices::Certificate(certificate) => Ok(certificate),
+        CertificateChoices::Other(_) => {
+            Err(Refusal::unsupported("time-stamp: a certificate that is not one of X.509".into()))
         }
-    }
-    let leaf = leaf.ok_or_else(|| refuse("the signer's certificate is not in the token"))?;
-    Ok(Token { content, info, time, signer, leaf, others })
+    };
+    let certificates = certificates.into_iter().map(x509).collect::<Result<_, _>>()?;
+    Ok(Framed { content, info, time, signer, certificates })
 }
 
 /// True when `id` names this certificate.
@@ -123,9 +143,10 @@ fn is_named(certificate: &Certificate, id: &SignerIdentifier) -> bool {
     }
 }
 
-/// Checks that `token` is an authority's word over `message`, and that one of `anchors` (DER) vouches for that authority.
-pub(super) fn check(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
-    let token = parse(token)?;
+/// Checks that `token` is an authority's word over `message`, and that one of `anchors` (DER) vouches for that authority,
+/// perhaps through `known` certificates (DER) that the token leaves out.
+pub(super) fn check(token: &[u8], message: &[u8], known: &[Vec<u8>], anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
+    let token = parse(token, known)?;
     check_statement(&token, message)?;
     check_path(&token, anchors)
 }
@@ -155,14 +176,16 @@ fn check_path(token: &Token, anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
     Ok(Stamp { time: token.time, authority: x509::subject(&leaf), root: x509::subject(root) })
 }
 
+fn told(refusal: Refusal) -> Error {
+    Error::input("token", refusal.problem(), "ask another time-stamping authority, or check the roots given for it")
+}
+
 /// As `check`, for callers that want an error.
 ///
 /// # Errors
 /// [`Error::Input`] with what is wrong.
-pub fn verify(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result<Stamp, Error> {
-    check(token, message, anchors).map_err(|refusal| {
-        Error::input("token", refusal.problem(), "ask another time-stamping authority, or check the roots given for it")
-    })
+pub fn verify(token: &[u8], message: &[u8], known: &[Vec<u8>], anchors: &[Vec<u8>]) -> Result<Stamp, Error> {
+    check(token, message, known, anchors).map_err(told)
 }
 
 /// Checks that `token` is the word over `message` of whomever its certificate names, and not who vouches for that. The
@@ -171,9 +194,12 @@ pub fn verify(token: &[u8], message: &[u8], anchors: &[Vec<u8>]) -> Result<Stamp
 /// # Errors
 /// [`Error::Input`] with what is wrong.
 pub fn verify_without_root(token: &[u8], message: &[u8]) -> Result<i64, Error> {
-    let token = parse(token)?;
-    check_statement(&token, message)?;
-    Ok(token.time)
+    let checked = || {
+        let token = parse(token, &[])?;
+        check_statement(&token, message)?;
+        Ok(token.time)
+    };
+    checked().map_err(told)
 }
 
 /// RFC 5652, 5.4, with the attributes that RFC 3161 asks for.
@@ -268,11 +294,11 @@ fn check_leaf(leaf: &Certificate) -> Result<(), Refusal> {
 /// # Errors
 /// [`Error::Input`] when this is no token.
 pub fn tidy(token: &[u8]) -> Result<Vec<u8>, Error> {
-    Ok(tidied(token)?)
+    tidied(token).map_err(told)
 }
 
 pub(super) fn tidied(token: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let Token { content, mut signer, leaf, others, .. } = parse(token)?;
+    let Token { content, mut signer, leaf, others, .. } = parse(token, &[])?;
     signer.unsigned_attrs = None;
     signer.digest_alg.parameters = None;
     let algorithm = &mut signer.signature_algorithm;
