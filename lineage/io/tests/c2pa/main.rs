@@ -5,6 +5,7 @@
 
 mod cases;
 mod certificates;
+mod embedded;
 mod forge;
 mod parents;
 
