@@ -76,7 +76,7 @@ pub fn embed(request: &Request, progress: &impl Progress) -> Result<Embedded, Er
 
 /// Can a manifest be put into this artifact, and the copy go to `out`? Asked before anything is hashed.
 pub(crate) fn check(artifact: &Artifact, path: &Path, out: &Path) -> Result<(), Error> {
-    let [(name, source)] = &*artifact.files else {
+    let ([(name, source)], false) = (&*artifact.files, artifact.is_folder) else {
         let help = "name one of its files, or sign the folder without embedding: its sidecar covers all files";
         return Err(refuse(path, "is a folder, and a manifest is embedded in a single file".to_owned(), help));
     };

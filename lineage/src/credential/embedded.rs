@@ -108,7 +108,8 @@ fn read(claim: &Claim<'_, '_>) -> Result<Option<Embedding>, Refusal> {
 /// is not at hand. What [`EMBEDDING`] and the lineage say of the file before must be the same.
 pub(super) fn placed(claim: &Claim<'_, '_>, place: &Place) -> Result<Option<[u8; 32]>, Refusal> {
     let Bound { sha256, excluded } = assertions::binding(claim)?;
-    if let (Some(embedding), Some(named)) = (read(claim)?, lineage(claim)?)
+    if let Some(embedding) = read(claim)?
+        && let Some(named) = lineage(claim)?
         && embedding.root.0 != named.root
     {
         return Err(Refusal::invalid("it names two roots for the file before it was embedded".into()));

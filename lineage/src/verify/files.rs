@@ -142,13 +142,6 @@ fn inside(artifact: &Artifact, record: &Record, rows: &mut Rows) -> Option<Insid
         }
         (Ok(None) | Err(_), None) => return Some(Inside::default()),
     };
-    let original = match found.take_out(source, &expected.undo) {
-        Ok(original) => original,
-        Err(error) => {
-            rows.add(EMBEDDED, State::Invalid, error.to_string());
-            return None;
-        }
-    };
     if record.manifest.as_ref().is_some_and(|store| store.0 == found.store) {
         let (format, Range { start, end }) = (found.format, &found.span);
         let detail = format!("bytes {start} to {end} of the {format} file are that of the bundle");
@@ -156,6 +149,13 @@ fn inside(artifact: &Artifact, record: &Record, rows: &mut Rows) -> Option<Insid
     } else {
         rows.add(EMBEDDED, State::Invalid, "the manifest inside the file is not that of the bundle");
     }
+    let original = match found.take_out(source, &expected.undo) {
+        Ok(original) => original,
+        Err(error) => {
+            rows.add(EMBEDDED, State::Invalid, error.to_string());
+            return None;
+        }
+    };
     let view = vec![(name.clone(), Arc::new(original.view) as Arc<dyn ReadAt>)];
     let found = Some((found.store, found.span));
     Some(Inside { before: Some(artifact.with_files(view)), splice: Some(original.splice), found })

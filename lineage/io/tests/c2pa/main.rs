@@ -7,6 +7,7 @@
 mod authority;
 mod cases;
 mod certificates;
+mod embedded;
 mod forge;
 mod parents;
 mod timestamps;

@@ -171,8 +171,9 @@ impl TrustedRoot {
         let token = response.token.to_der().map_err(|_| wrong())?;
         let mut refusal = None;
         for authority in &self.timestamp_authorities {
-            let anchor = authority.chain.last().and_then(|root| root.to_der().ok());
-            match rfc3161::check(&token, signature, anchor.as_slice()) {
+            let chain: Vec<Vec<u8>> = authority.chain.iter().filter_map(|one| one.to_der().ok()).collect();
+            let anchor = &chain[chain.len().saturating_sub(1)..];
+            match rfc3161::check(&token, signature, &chain, anchor) {
                 Ok(stamp) if authority.during.holds(stamp.time) => return Ok((stamp.time, stamp.authority)),
                 Ok(_) => refusal = Some(Refusal::unknown_signer("time-stamp: its authority did not count then".into())),
                 Err(found) => refusal = refusal.or(Some(found)),
