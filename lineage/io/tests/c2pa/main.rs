@@ -6,6 +6,7 @@
 mod cases;
 mod certificates;
 mod forge;
+mod media;
 mod parents;
 
 use std::io::Cursor;
