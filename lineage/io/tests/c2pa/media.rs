@@ -7,8 +7,8 @@ use c2pa::{Builder, Context, SigningAlg};
 use countermark_io::content::{Content, Input, InputManifest, Prompt, carried, embed, format, sidecar};
 use countermark_lineage::cbor::{self, Rules, Value};
 use countermark_lineage::credential::alone::{self, Asset, Judged};
-use countermark_lineage::credential::declared::{Declared, Disclosure};
 use countermark_lineage::credential::c2pa as checker;
+use countermark_lineage::credential::declared::{Declared, Disclosure};
 use countermark_lineage::verify::manifest::{Binding, Carried};
 
 use super::*;
@@ -222,7 +222,10 @@ fn sidecars_say_what_binds_each_input() {
     assert!(state == State::Verified && detail.contains("bound by root"), "{detail}");
     let (state, detail) = link(unbound(false, None).unwrap());
     assert!(state == State::Unknown && detail.contains("named, not bound"), "{detail}");
-    assert!(matches!(unbound(true, Some([9; 32])), Err(C2paError::Parent { .. })), "another statement than the manifest's");
+    assert!(
+        matches!(unbound(true, Some([9; 32])), Err(C2paError::Parent { .. })),
+        "another statement than the manifest's"
+    );
 }
 
 #[test]
@@ -248,7 +251,8 @@ fn alone_is_no_laxer_than_with_a_statement() {
         let judged = judge(&case.store, &asset);
         // Alone, a store need not quote a statement, padding is ignored and inputs are free; these are said in rows.
         let by_comparison = ["lineage-missing", "lineage-root-differs", "statement-hash-differs"];
-        let tolerated = ["store-pad", "watermark-commitment-differs", "watermark-commitment-added", "watermark-commitment-missing"];
+        let tolerated =
+            ["store-pad", "watermark-commitment-differs", "watermark-commitment-added", "watermark-commitment-missing"];
         if by_comparison.contains(&case.name) || tolerated.contains(&case.name) {
             continue;
         }
