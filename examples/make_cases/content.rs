@@ -159,7 +159,7 @@ impl Maker<'_> {
         let mut bare = cat[..span.0].to_vec();
         bare.extend(&cat[span.1..]);
         let mut sound = self.read("played.wav")?;
-        let sample = find(&sound, b"data")? + 9;
+        let sample = sound.windows(4).position(|window| window == b"data").ok_or("samples were expected")? + 9;
         sound[sample] ^= 1;
         let files: [(&str, &str, &str, &[u8], &str, &str); 6] = [
             ("image-pixel-changed", "one pixel", "pixel.png", &changed, "invalid", "dataHash.mismatch"),
@@ -179,7 +179,7 @@ impl Maker<'_> {
                 "invalid",
                 "missing from the store",
             ),
-            ("image-two-manifests", "the manifest twice", "twice.png", &twice, "invalid", "medium cannot be read"),
+            ("image-two-manifests", "the manifest twice", "twice.png", &twice, "unknown", "medium cannot be read"),
             ("image-manifest-removed", "no manifest at all", "bare.png", &bare, "absent", "no provenance"),
             ("sound-sample-changed", "one sample", "sample.wav", &sound, "invalid", "dataHash.mismatch"),
         ];
@@ -294,13 +294,7 @@ impl Maker<'_> {
         self.paint("answer.txt", "base", "keys", "deep.c2pa")?;
         let answer = self.read("answer.txt")?;
         let deep = self.read("deep.c2pa")?;
-        self.side(
-            "chain-of-three",
-            "content, its model, the model's data",
-            (&answer, &deep),
-            "unanchored",
-            "",
-        )?;
+        self.side("chain-of-three", "content, its model, the model's data", (&answer, &deep), "unanchored", "")?;
         self.paint("answer.txt", "imposter", "keys", "of-stranger.c2pa")?;
         let store = self.read("of-stranger.c2pa")?;
         let story = "nobody vouches for the model's signer";
@@ -368,13 +362,7 @@ impl Maker<'_> {
                 "unknown",
                 "log entry",
             ),
-            (
-                "content-root-only",
-                "the policy knows the root and no key",
-                only_root.clone(),
-                "unanchored",
-                "",
-            ),
+            ("content-root-only", "the policy knows the root and no key", only_root.clone(), "unanchored", ""),
         ];
         for (name, story, policy, state, reason) in changes {
             let file = format!("{name}.toml");

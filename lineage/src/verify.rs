@@ -112,7 +112,12 @@ fn examine(
     let found = manifest::Found::of(request);
     let Some(bytes) = request.bundle else {
         if !found.any() {
-            rows.add("bundle", State::Absent, "no provenance was found beside the artifact");
+            let detail = if request.artifact.name.ends_with(".c2pa") {
+                "this is a manifest; verify what it is about, or look at it with `countermark manifest read`"
+            } else {
+                "no provenance was found beside the artifact"
+            };
+            rows.add("bundle", State::Absent, detail);
             return None;
         }
         return manifest::alone(request, look, &found, None, progress, rows);

@@ -85,7 +85,7 @@ fn models_and_data_without_a_statement() {
         source: world.at("plain.c2pa"),
         path: Some(world.at("plain")),
     };
-    assert_eq!(create("weights.gguf", &[data.clone()]).manifests, 2);
+    assert_eq!(create("weights.gguf", std::slice::from_ref(&data)).manifests, 2);
     let verdict = world.verify("weights.gguf", None);
     assert_eq!(verdict.state, State::Unanchored, "{verdict:#?}");
     let reading = content::read(&world.at("weights.gguf.c2pa"), None, keyset::now()).unwrap();

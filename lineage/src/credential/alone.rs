@@ -23,7 +23,7 @@ use super::x509;
 use crate::cbor::Value;
 use crate::digest::Hash;
 use crate::graph::Relation;
-use crate::verdict::{Check, State};
+use crate::verdict::{Check, State, printable};
 
 /// Links beyond this are not walked: nobody made so many by hand.
 const MAX_LINKS: usize = 10_000;
@@ -187,7 +187,7 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
         standings: BTreeMap::new(),
         broken: false,
     };
-    let title = claim.title.clone().unwrap_or_default();
+    let title = short(claim.title.as_deref().unwrap_or_default());
     let (state, detail) = walk.vouched(&store.active, &claim, &sign1, key, &title, &named);
     rows.push(Check::new(SIGNER, state, detail));
     match asset {
@@ -394,7 +394,7 @@ impl<'s, 'a> Walk<'s, 'a> {
 
     /// Judges one input, and tells which manifest comes next.
     fn link(&mut self, input: &Ingredient<'a, 's>, of: Option<String>, depth: usize) -> (Link, Option<&'a str>) {
-        let title = input.title.clone().unwrap_or_else(|| "without a name".to_owned());
+        let title = short(input.title.as_deref().unwrap_or("without a name"));
         let mut link = Link {
             title,
             of,
@@ -481,7 +481,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         check_labels(&claim)?;
         let named = named(&claim)?;
         let signer = x509::parse(&sign1.chain[0]).map(|leaf| x509::subject(&leaf))?;
-        let title = claim.title.clone().unwrap_or_default();
+        let title = short(claim.title.as_deref().unwrap_or_default());
         let (state, detail) = self.vouched(manifest, &claim, &sign1, key, &title, &named);
         Ok(Standing { state, detail, known: Some((signer, named.statement, named.root)) })
     }
@@ -508,6 +508,11 @@ impl Link {
         let (title, relationship) = (title.to_owned(), String::new());
         Link { title, of, depth, relationship, manifest, signer, statement, root, state, detail }
     }
+}
+
+/// A title as far as anybody reads it: links repeat the titles of those that name them.
+fn short(title: &str) -> String {
+    printable(title, 200)
 }
 
 /// Each link right after the one that led to it, in the order in which they are named.
