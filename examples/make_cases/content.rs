@@ -23,6 +23,12 @@ use crate::{Case, Result, World};
 /// Everything lies in this folder of the cases.
 const FOLDER: &str = "content";
 
+/// Name, story, file, its bytes, state and reason.
+type Medium<'a> = (&'a str, &'a str, &'a str, &'a [u8], &'a str, &'a str);
+
+/// Name, story, what is there, its sidecar, state and reason.
+type Side<'a> = (&'a str, &'a str, &'a [u8], Vec<u8>, &'a str, &'a str);
+
 /// The good ones, from which the others are made.
 struct Maker<'w> {
     world: &'w World,
@@ -161,7 +167,7 @@ impl Maker<'_> {
         let mut sound = self.read("played.wav")?;
         let sample = sound.windows(4).position(|window| window == b"data").ok_or("samples were expected")? + 9;
         sound[sample] ^= 1;
-        let files: [(&str, &str, &str, &[u8], &str, &str); 6] = [
+        let files: [Medium<'_>; 6] = [
             ("image-pixel-changed", "one pixel", "pixel.png", &changed, "invalid", "dataHash.mismatch"),
             (
                 "manifest-of-other-image",
@@ -204,7 +210,7 @@ impl Maker<'_> {
         let unreferenced = store_of(&[manifests_of(&others)[1].clone(), model.clone(), own.clone()]);
         let mut rest = store.clone();
         rest[3] ^= 8;
-        let files: Vec<(&str, &str, &[u8], Vec<u8>, &str, &str)> = vec![
+        let files: Vec<Side<'_>> = vec![
             ("text-of-another", "another text", &other, store.clone(), "invalid", "manifest is about bytes"),
             (
                 "sidecar-truncated",
@@ -248,7 +254,7 @@ impl Maker<'_> {
                 "sidecar-model-stripped",
                 "the model's manifest is gone",
                 &answer,
-                store_of(&[own.clone()]),
+                store_of(std::slice::from_ref(own)),
                 "invalid",
                 "missing from the store",
             ),
@@ -256,7 +262,7 @@ impl Maker<'_> {
                 "sidecar-content-stripped",
                 "only the model's manifest",
                 &answer,
-                store_of(&[model.clone()]),
+                store_of(std::slice::from_ref(model)),
                 "invalid",
                 "manifest is about bytes",
             ),
