@@ -163,6 +163,11 @@ fn examine(
                 oms.compare(request.artifact, None, progress, rows);
                 oms::alone(policy, rows);
             }
+            None if request.artifact.name.ends_with(".c2pa") => {
+                let detail =
+                    "this is a manifest; verify what it is about, or look at it with `countermark manifest read`";
+                rows.add("bundle", State::Absent, detail);
+            }
             None => rows.add("bundle", State::Absent, "no provenance was found beside the artifact"),
         }
         return None;

@@ -50,7 +50,7 @@ impl From<ParentRequest> for InputRequest {
 
 /// An input whose own evidence was checked.
 pub(super) enum OpenInput {
-    Release(OpenParent),
+    Release(Box<OpenParent>),
     Beside {
         relation: Relation,
         name: String,
@@ -108,7 +108,7 @@ pub(super) fn open(request: &InputRequest, progress: &impl Progress) -> Result<O
         };
         sound(source, &checker::check(&store.0, &expected, &[], crate::keyset::now()))?;
     }
-    Ok(OpenInput::Release(parent))
+    Ok(OpenInput::Release(Box::new(parent)))
 }
 
 /// An artifact with a sidecar.

@@ -114,7 +114,7 @@ pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Er
     let path = files::local(&request.path)?;
     let artifact = files::open(&path)?;
     let medium = if artifact.is_folder { None } else { format::of(&head(&path)?) };
-    let embedded = medium.filter(|_| !request.out.as_ref().is_some_and(|out| out.extension() == Some("c2pa".as_ref())));
+    let embedded = medium.filter(|_| request.out.as_ref().is_none_or(|out| out.extension() != Some("c2pa".as_ref())));
     let out = out_path(request, &path, &artifact, embedded.is_some())?;
 
     let opened = request.inputs.iter().map(|input| inputs::open(input, progress)).collect::<Result<Vec<_>, _>>()?;

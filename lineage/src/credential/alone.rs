@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use countermark_formats::ReadAt;
 
-use super::assertions::{check_actions, check_labels, lineage, marks, ours};
+use super::assertions::{check_actions, check_gathered_actions, check_labels, lineage, marks, ours};
 use super::c2pa::{
     ASSERTIONS, BINDING, COLLECTION, COLLECTION_SCHEMA, FRAMING, Identities, PARENTS, PROMPT_SCHEMA, Refusal,
     SIGNATURE, UNTRUSTED, add,
@@ -24,7 +24,7 @@ use super::x509;
 use crate::cbor::Value;
 use crate::digest::Hash;
 use crate::graph::Relation;
-use crate::verdict::{Check, State};
+use crate::verdict::{Check, State, printable};
 
 /// Links beyond this are not walked: nobody made so many by hand.
 const MAX_LINKS: usize = 10_000;
@@ -156,11 +156,17 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
     let Some((sign1, key)) = add(rows, SIGNATURE, signature(&store.active)) else { return judged };
     let claimed = store.active.claim().and_then(|claim| {
         check_labels(&claim)?;
-        check_actions(&store.active, &claim)?;
+        // Whoever writes actions as the signer's own word writes them as C2PA 2.2 asks; other software gathers them.
+        check_actions(&store.active, &claim).or_else(|_| check_gathered_actions(&store.active, &claim))?;
         let declared = declared::read(&claim)?;
+        let gathered = claim.assertions.iter().filter(|assertion| !assertion.created).count();
+        let gathered = match gathered {
+            0 => String::new(),
+            n => format!(", {n} of them gathered and not the signer's own word"),
+        };
         let said = declared.source_type.as_deref().and_then(|url| url.rsplit('/').next());
         let said = said.map(|term| format!("; the signer says {term}")).unwrap_or_default();
-        Ok((format!("{} assertions are as signed{said}", claim.assertions.len()), (claim, declared)))
+        Ok((format!("{} assertions are as signed{gathered}{said}", claim.assertions.len()), (claim, declared)))
     });
     let Some((claim, declared)) = add(rows, ASSERTIONS, claimed) else {
         // Who signed it still matters to whoever wants to ask.
@@ -182,7 +188,7 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
         standings: BTreeMap::new(),
         broken: false,
     };
-    let title = claim.title.clone().unwrap_or_default();
+    let title = short(claim.title.as_deref().unwrap_or_default());
     let (state, detail) = walk.vouched(&store.active, &claim, &sign1, key, &title, &named);
     rows.push(Check::new(SIGNER, state, detail));
     match asset {
@@ -304,15 +310,19 @@ struct Waiting<'a> {
     label: Option<&'a str>,
     title: Option<String>,
     depth: usize,
+    /// The link that led to it.
+    under: Option<usize>,
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
-    /// Every manifest once, nearest first. Returns one that was not reached.
+    /// Every manifest once, nearest first; the links are then put under one another. Returns a manifest that was not
+    /// reached.
     fn all(&mut self, claim: &Claim<'a, 's>) -> Option<String> {
         let store = self.store;
         let mut reached = BTreeSet::new();
-        let mut queue = VecDeque::from([Waiting { label: None, title: None, depth: 1 }]);
-        while let Some(Waiting { label, title, depth }) = queue.pop_front() {
+        let mut under_which: Vec<Option<usize>> = Vec::new();
+        let mut queue = VecDeque::from([Waiting { label: None, title: None, depth: 1, under: None }]);
+        while let Some(Waiting { label, title, depth, under }) = queue.pop_front() {
             let parsed;
             let (manifest, claim) = match label {
                 None => (&store.active, claim),
@@ -356,18 +366,22 @@ impl<'s, 'a> Walk<'s, 'a> {
                             && reached.insert(label)
                         {
                             let title = Some(link.title.clone());
-                            queue.push_back(Waiting { label: Some(label), title, depth: depth + 1 });
+                            let under = Some(self.links.len());
+                            queue.push_back(Waiting { label: Some(label), title, depth: depth + 1, under });
                         }
                         link
                     }
                 };
-                if !declared.created && link.state < State::Unknown {
-                    link.state = State::Unknown;
+                if !declared.created {
+                    // It is as it was gathered, and says nothing in the signer's name.
+                    (link.statement, link.root) = (None, None);
                     link.detail = format!("gathered, not the signer's own word; {}", link.detail);
                 }
                 self.links.push(link);
+                under_which.push(under);
             }
         }
+        self.links = nested(std::mem::take(&mut self.links), &under_which);
         // What a broken link led to was not reached, and its row says why.
         let missed = store.parents.keys().find(|label| !reached.contains(**label));
         missed.filter(|_| !self.broken).map(|label| (*label).to_owned())
@@ -375,7 +389,7 @@ impl<'s, 'a> Walk<'s, 'a> {
 
     /// Judges one input, and tells which manifest comes next.
     fn link(&mut self, input: &Ingredient<'a, 's>, of: Option<String>, depth: usize) -> (Link, Option<&'a str>) {
-        let title = input.title.clone().unwrap_or_else(|| "without a name".to_owned());
+        let title = short(input.title.as_deref().unwrap_or("without a name"));
         let mut link = Link {
             title,
             of,
@@ -448,7 +462,10 @@ impl<'s, 'a> Walk<'s, 'a> {
         link.statement = link.statement.or(statement);
         link.root = link.root.or(root);
         let detail = standing.detail;
-        Ok((standing.state, format!("signed by {detail}; its bytes matched when it was quoted, and are not at hand")))
+        Ok((
+            standing.state,
+            format!("signed by {detail}; its bytes, which matched when it was quoted, are not at hand"),
+        ))
     }
 
     /// Signature, assertions and signer of a manifest that is an input.
@@ -459,7 +476,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         check_labels(&claim)?;
         let named = named(&claim)?;
         let signer = x509::parse(&sign1.chain[0]).map(|leaf| x509::subject(&leaf))?;
-        let title = claim.title.clone().unwrap_or_default();
+        let title = short(claim.title.as_deref().unwrap_or_default());
         let (state, detail) = self.vouched(manifest, &claim, &sign1, key, &title, &named);
         Ok(Standing { state, detail, known: Some((signer, named.statement, named.root)) })
     }
@@ -486,6 +503,27 @@ impl Link {
         let (title, relationship) = (title.to_owned(), String::new());
         Link { title, of, depth, relationship, manifest, signer, statement, root, state, detail }
     }
+}
+
+/// A title as far as anybody reads it: links repeat the titles of those that name them.
+fn short(title: &str) -> String {
+    printable(title, 200)
+}
+
+/// Each link right after the one that led to it, in the order in which they are named.
+fn nested(links: Vec<Link>, under: &[Option<usize>]) -> Vec<Link> {
+    let mut children: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+    for (index, under) in under.iter().enumerate().rev() {
+        children.entry(*under).or_default().push(index);
+    }
+    let mut links: Vec<Option<Link>> = links.into_iter().map(Some).collect();
+    let mut waiting = children.remove(&None).unwrap_or_default();
+    let mut ordered = Vec::with_capacity(links.len());
+    while let Some(index) = waiting.pop() {
+        ordered.extend(links[index].take());
+        waiting.extend(children.remove(&Some(index)).unwrap_or_default());
+    }
+    ordered
 }
 
 /// Relations that a manifest's descriptors of its inputs tell.

@@ -36,13 +36,35 @@ pub(super) fn check_actions(manifest: &Manifest<'_>, claim: &Claim<'_, '_>) -> R
     if list.label != "c2pa.actions.v2" || !list.created {
         return Err(Refusal::invalid("the actions are not c2pa.actions.v2, or not the signer's own".into()));
     }
-    let value = list.cbor()?;
+    check_list(manifest, &list.cbor()?, true)
+}
+
+/// The same for manifests of other software, which may hold several lists, and gathered ones: the first of them begins.
+pub(super) fn check_gathered_actions(manifest: &Manifest<'_>, claim: &Claim<'_, '_>) -> Result<(), Refusal> {
+    let lists = claim.assertions.iter().filter(|assertion| {
+        let base = assertion.base_label();
+        base == "c2pa.actions.v2" || base == "c2pa.actions"
+    });
+    let mut begins = true;
+    for list in lists {
+        check_list(manifest, &list.cbor()?, begins)?;
+        begins = false;
+    }
+    match begins {
+        true => Err(Refusal::invalid("there is no list of actions".into())),
+        false => Ok(()),
+    }
+}
+
+/// One list of actions: how it begins, and that every input that it names is there.
+fn check_list(manifest: &Manifest<'_>, value: &Value, begins: bool) -> Result<(), Refusal> {
     let actions = value.field("actions").and_then(Value::as_array).unwrap_or_default();
     let name = |action: &Value| action.field("action").and_then(Value::as_text).unwrap_or_default().to_owned();
     let Some(first) = actions.first() else {
         return Err(Refusal::invalid("the list of actions is empty".into()));
     };
     match &*name(first) {
+        _ if !begins => {}
         "c2pa.opened" => {}
         "c2pa.created" if first.field("digitalSourceType").is_some_and(|source| source.as_text().is_some()) => {}
         "c2pa.created" => return Err(Refusal::invalid("c2pa.created does not name a source type".into())),

@@ -12,7 +12,7 @@ use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Sha256, Wants};
 use crate::graph::Relation;
 use crate::graph::statement::{Parent, Statement, rfc3339};
-use crate::verdict::State;
+use crate::verdict::{State, printable};
 
 /// A manifest store that a medium carries in itself.
 pub struct Carried {
@@ -102,7 +102,7 @@ pub(super) fn alone(
     let no_policy = Policy::default();
     let judge = Judge::new(request.policy.unwrap_or(&no_policy), request.now, rows);
     if let Some(problem) = &found.problem {
-        rows.add("manifest", State::Invalid, format!("the medium cannot be read: {problem}"));
+        rows.add("manifest", State::Unknown, format!("the medium cannot be read: {problem}"));
     }
     if let Some(part) = look.part {
         rows.add(&part.to_string(), State::Unknown, "a manifest alone is about the whole; a part needs the bundle");
@@ -129,10 +129,10 @@ pub(super) fn alone(
         if let Some(about) = about {
             judge.subject(&about, request, prefix, rows);
             subject.get_or_insert(Subject {
-                name: about.title,
+                name: printable(&about.title, 200),
                 root: reading.measured.root.to_string(),
                 statement: String::new(),
-                signer: judge.name_of(&about.key, about.signer),
+                signer: printable(&judge.name_of(&about.key, about.signer), 200),
             });
         }
         inputs.extend(links.into_iter().filter_map(|link| link.statement));

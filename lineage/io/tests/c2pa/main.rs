@@ -9,6 +9,7 @@ mod cases;
 mod certificates;
 mod embedded;
 mod forge;
+mod media;
 mod parents;
 mod timestamps;
 
