@@ -3,6 +3,7 @@
 
 mod run;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
@@ -146,15 +147,19 @@ fn ours_there(python: &OsString, folder: &Path) {
         &["--key", "p256.key", "--ignore", "a", "--ignore", "a-c"],
         std::slice::from_ref(&p256),
     );
-    // Inside the model, which then has one file more than is listed.
-    sign("model/model", "model", &["--key", "p256.key"], &[json!({ "key": "p256.pub", "by": "cli" })]);
     let answers = theirs(python, folder, &tasks);
     for (task, answer) in tasks.iter().zip(answers) {
         assert!(answer, "{task}");
         assert_eq!(ours(folder, task).0, "verified", "{task}");
     }
+    // Inside the model, which then has one file more than is listed.
+    let inside = json!({ "model": "model", "bundle": "model/model.sig", "key": "p256.pub", "by": "cli" });
+    assert_eq!(countermark(folder, &["oms", "sign", "model", "--key", "p256.key"]).0, 0);
+    assert_eq!(theirs(python, folder, std::slice::from_ref(&inside)), [true]);
+    assert_eq!(ours(folder, &inside).0, "verified");
     fs::remove_file(folder.join("model/model.sig")).unwrap();
-    // What the package cannot read, as the fact is documented: a single file by its name, BLAKE2b, shards.
+    // A single file by its name and BLAKE2b are beyond it. Our shards are not, while its own are: it writes their size as
+    // a number with a point, and trips over that.
     let mut tasks = Vec::new();
     for (name, model, arguments) in [
         ("our-single", "model/B", &[][..]),
@@ -167,7 +172,7 @@ fn ours_there(python: &OsString, folder: &Path) {
         tasks.push(json!({ "model": model, "bundle": out, "key": "p256.pub" }));
         assert_eq!(ours(folder, &tasks[tasks.len() - 1]).0, "verified", "{name}");
     }
-    assert_eq!(theirs(python, folder, &tasks), [false, false, false]);
+    assert_eq!(theirs(python, folder, &tasks), [false, false, true]);
 }
 
 /// The cases of the public conformance suite that need no network, constructed here: signed and verified through the
@@ -203,12 +208,12 @@ impl Suite {
         let (bundle, key) = (self.at(bundle), self.at(key));
         let fixed = ["sign-model", "--model-path", model, "--output-bundle", &bundle, "--private-key", &key];
         let method = if more.contains(&"--signing-cert") { "certificate" } else { "key" };
-        self.call(&[&fixed, &["--method", method], more].concat())
+        self.call(&[&fixed[..], &["--method", method], more].concat())
     }
 
     fn verify(&self, model: &str, bundle: &str, by: &[&str]) -> i32 {
         let bundle = self.at(bundle);
-        self.call(&[&["verify-model", "--model-path", model, "--bundle", &bundle], by].concat())
+        self.call(&[&["verify-model", "--model-path", model, "--bundle", &bundle][..], by].concat())
     }
 
     /// Signs and verifies by `key`, and looks at what was signed.
@@ -227,8 +232,8 @@ impl Suite {
 
     fn listed(&self, bundle: &str) -> Vec<String> {
         let bundle: Value = serde_json::from_slice(&fs::read(self.at(bundle)).unwrap()).unwrap();
-        let keys: Vec<&String> = bundle.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["dsseEnvelope", "mediaType", "verificationMaterial"]);
+        let keys: BTreeSet<&str> = bundle.as_object().unwrap().keys().map(|key| &**key).collect();
+        assert_eq!(keys, ["dsseEnvelope", "mediaType", "verificationMaterial"].into());
         let payload = STANDARD.decode(bundle["dsseEnvelope"]["payload"].as_str().unwrap()).unwrap();
         let payload: Value = serde_json::from_slice(&payload).unwrap();
         let resources = payload["predicate"]["resources"].as_array().unwrap();
