@@ -63,12 +63,12 @@ pub fn purpose(id: &[u8]) -> Vec<u8> {
     extension(&[0x55, 0x1d, 0x25], false, &sequence(&[&oid(id)]))
 }
 
-fn name(common: &str) -> Vec<u8> {
+pub fn name(common: &str) -> Vec<u8> {
     let attribute = sequence(&[&oid(&[0x55, 4, 3]), &tlv(12, common.as_bytes())]);
     if common.is_empty() { sequence(&[]) } else { sequence(&[&tlv(0x31, &attribute)]) }
 }
 
-fn time(day: &str) -> Vec<u8> {
+pub fn time(day: &str) -> Vec<u8> {
     // UTCTime through 2049, GeneralizedTime from 2050 (RFC 5280, 4.1.2.5).
     if *day < *"2050" {
         tlv(0x17, format!("{}000000Z", &day[2..]).as_bytes())
