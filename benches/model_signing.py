@@ -1,4 +1,5 @@
-"""Signs and verifies the same bytes with countermark (lineage only) and with the Python package model-signing.
+"""Signs and verifies the same bytes with countermark and with the Python package model-signing: our own releases, and OMS
+bundles of the same key.
 
 Run: python3 benches/model_signing.py [--quick] COUNTERMARK     after: pip install model-signing==1.1.1 pyopenssl
 Prints one Markdown table. CPU is user and system time of the process and its children; every figure is the best of three.
@@ -57,10 +58,12 @@ def main():
         private, public = folder / "p256.pem", folder / "p256.pub"
         openssl = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private]
         subprocess.run(openssl, check=True, capture_output=True)
+        private.chmod(0o600)
         subprocess.run(["openssl", "ec", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
         print("| sign and verify | model-signing wall, CPU | countermark wall, CPU | ratio of wall, CPU |")
         print("|---|---|---|---|")
-        for name, count, size in [("files", 200 if QUICK else 20_000, 4096), ("big", 1, (32 << 20) if QUICK else 2 << 30)]:
+        sizes = [("files", 200 if QUICK else 20_000, 4096), ("big", 4, (8 << 20) if QUICK else 512 << 20)]
+        for name, count, size in sizes:
             model = folder / name
             model.mkdir()
             for index in range(count):
@@ -77,9 +80,19 @@ def main():
                 [COUNTERMARK, "sign", model, "--key", keys / "owner.key", "--out", bundle, "--no-cache"],
                 [COUNTERMARK, "verify", model, "--bundle", bundle, "--policy", keys / "policy.toml"],
             ])
-            what = f"{count} files of {size >> 10} KiB" if count > 1 else f"{size >> 20} MiB in one file"
-            texts = [f"{wall:.2f} s, {cpu:.2f} s" for wall, cpu in (theirs, ours)]
-            print(f"| {what} | {texts[0]} | {texts[1]} | {theirs[0] / ours[0]:.1f}, {theirs[1] / ours[1]:.1f} |")
+            oms = [COUNTERMARK, "oms"]
+            bundles = {"OMS, sha256": "sha256", "OMS, blake3": "blake3"}
+            rows = {"release": ours}
+            for what, function in bundles.items():
+                signature = folder / f"{name}.{function}.sig"
+                rows[what] = best([
+                    [*oms, "sign", model, "--key", private, "--out", signature, "--hash", function],
+                    [*oms, "verify", model, "--key", public, "--signature", signature],
+                ])
+            for how, costs in rows.items():
+                what = f"{how}: {count} files of {size >> 10} KiB"
+                texts = [f"{wall:.2f} s, {cpu:.2f} s" for wall, cpu in (theirs, costs)]
+                print(f"| {what} | {texts[0]} | {texts[1]} | {theirs[0] / costs[0]:.1f}, {theirs[1] / costs[1]:.1f} |")
             shutil.rmtree(model)
     finally:
         shutil.rmtree(folder)

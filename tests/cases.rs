@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countermark::lineage::graph::statement::unix;
 use countermark::lineage::verdict::Verdict;
-use countermark::{silent, verify};
+use countermark::{oms, silent, verify};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -29,6 +29,22 @@ impl Case {
                 request.policy = file("policy");
                 request.at = self.options.get("at").and_then(|time| unix(time));
                 verify::verify(&request, &silent()).unwrap()
+            }
+            "oms verify" => {
+                let by = match (file("key"), file("certificate-root"), file("policy")) {
+                    (Some(key), _, _) => oms::By::Key(key),
+                    (_, Some(root), _) => oms::By::Certificates(vec![root]),
+                    (_, _, policy) => oms::By::Policy(policy.unwrap()),
+                };
+                let request = oms::VerifyRequest {
+                    path: folder.join(&self.path),
+                    bundle: file("signature").unwrap(),
+                    by,
+                    ignored: vec![],
+                    ignore_unsigned: false,
+                    at: self.options.get("at").and_then(|time| unix(time)),
+                };
+                oms::verify(&request, &silent()).unwrap()
             }
             other => panic!("{}: nobody runs {other}", self.name),
         }

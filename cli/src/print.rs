@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use countermark::lineage::verdict::{State, Verdict, printable};
+use countermark::lineage::verdict::{SCHEMA_OF_OMS, State, Verdict, printable};
 use serde::Serialize;
 
 pub const RED: &str = "\x1b[31m";
@@ -64,7 +64,12 @@ pub fn verdict(verdict: &Verdict) -> Result<()> {
         line(format_args!("{colour}{mark}{RESET} {:widest$}  {}", check.name, check.detail))?;
     }
     let (_, colour) = sign(verdict.state);
-    let (_, meaning) = meaning(verdict.state);
+    let (_, meaning) = match verdict.state {
+        State::Verified if verdict.schema == SCHEMA_OF_OMS => {
+            (verdict.state, "signed by whom it was asked for, and the files are those that were signed")
+        }
+        state => meaning(state),
+    };
     if let Some(scope) = &verdict.scope {
         line(format_args!("{BOLD}only {scope}{RESET} was looked at; the verdict says nothing of the rest"))?;
     }

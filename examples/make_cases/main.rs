@@ -6,9 +6,11 @@
 //! The secret keys are not kept. Certificates of C2PA live for a year, so every case is judged as of the day it was made.
 
 mod bundle;
+mod certificates;
 mod content;
 mod embedded;
 mod keys;
+mod oms;
 
 use std::error::Error;
 use std::fs;
@@ -118,8 +120,8 @@ fn main() -> Result<()> {
     let fixtures = std::env::args().nth(1).map(PathBuf::from);
     let fixtures = fixtures.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"));
     let world = World::new(fixtures.join("cases"))?;
-    let cases =
-        [bundle::cases(&world)?, content::cases(&world)?, embedded::cases(&world)?, keys::cases(&world)?].concat();
+    let areas = [bundle::cases, content::cases, embedded::cases, keys::cases, oms::cases];
+    let cases = areas.into_iter().map(|area| area(&world)).collect::<Result<Vec<_>>>()?.concat();
     fs::write(fixtures.join("index.json"), serde_json::to_string_pretty(&cases)? + "\n")?;
     Ok(())
 }
