@@ -144,7 +144,8 @@ pub(crate) fn keep_needed(bundle: &mut Bundle) -> Result<(), Error> {
     for record in &bundle.records {
         waiting.extend(record.statement.verify()?.keys());
     }
-    let mut others: Vec<Signed> = std::mem::take(&mut bundle.hand_overs).into_iter().map(Signed::open).collect::<Result<_, _>>()?;
+    let mut others: Vec<Signed> =
+        std::mem::take(&mut bundle.hand_overs).into_iter().map(Signed::open).collect::<Result<_, _>>()?;
     while let Some(key) = waiting.pop() {
         let (needed, rest) = others.into_iter().partition(|signed| signed.content.to == key);
         others = rest;

@@ -68,7 +68,9 @@ pub fn revoke(request: &Request) -> Result<Revoked, Error> {
     }
     let mut list = Revocations::after(previous.as_ref(), issuer, keyset::now(), request.days);
     if let Some(entry) = &request.entry {
-        let same = |known: &Entry| (known.target(), &known.keeps, known.successor) == (entry.target(), &entry.keeps, entry.successor);
+        let same = |known: &Entry| {
+            (known.target(), &known.keeps, known.successor) == (entry.target(), &entry.keeps, entry.successor)
+        };
         if list.entries.iter().any(same) {
             let help = "nothing was changed; leave out what to revoke to make the list valid for longer";
             return Err(refuse(&request.list, "revokes this already".to_owned(), help));

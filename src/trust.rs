@@ -50,7 +50,8 @@ fn read(paths: &[PathBuf]) -> Result<Vec<Named>, Error> {
     for path in paths {
         let bytes = files::read(path, MAX_FILE)?;
         if !read.iter().any(|(_, known)| *known == bytes) {
-            let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+            let name =
+                path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
             read.push((name, bytes));
         }
     }

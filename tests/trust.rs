@@ -80,10 +80,10 @@ impl Lab {
 
     /// A policy that knows these signers, the log, and whatever else is written.
     fn policy(&self, signers: &[&str], more: &str) -> PathBuf {
-        let signer =
-            |owner: &&str| format!("[[signer]]\nname = \"{owner}\"\nkey = \"{}\"\n", self.public(owner));
+        let signer = |owner: &&str| format!("[[signer]]\nname = \"{owner}\"\nkey = \"{}\"\n", self.public(owner));
         let signers: String = signers.iter().map(signer).collect();
-        let log = if self.at("log").exists() { format!("[[log]]\nvkey = \"{}\"\n", self.vkey()) } else { String::new() };
+        let log =
+            if self.at("log").exists() { format!("[[log]]\nvkey = \"{}\"\n", self.vkey()) } else { String::new() };
         let text = format!("schema = \"countermark.dev/policy/v1\"\n{signers}{log}{more}");
         let path = self.at("policy.toml");
         fs::write(&path, text).unwrap();
@@ -253,7 +253,8 @@ fn a_signer_speaks_in_its_time_only() {
     let now = keyset::now();
     let judge = |from: i64, until: i64, at: i64| {
         let path = lab.policy(&["alice"], "");
-        let time = format!("key = \"{}\"\nfrom = {}\nuntil = \"{}\"", lab.public("alice"), rfc3339(from), rfc3339(until));
+        let time =
+            format!("key = \"{}\"\nfrom = {}\nuntil = \"{}\"", lab.public("alice"), rfc3339(from), rfc3339(until));
         let key = format!("key = \"{}\"", lab.public("alice"));
         let text = fs::read_to_string(&path).unwrap().replacen(&key, &time, 1);
         fs::write(&path, text).unwrap();
@@ -331,7 +332,12 @@ fn a_list_that_is_old_rolled_back_or_of_somebody_else() {
     expect(&judge(&["first.json"], "sequence = 2\n", None), State::Stale, "revocations", "older than list 2");
     let now = keyset::now();
     expect(&judge(&["first.json"], "", Some(now + 31 * DAY)), State::Stale, "revocations", "was due by");
-    expect(&judge(&["first.json"], "max_age_days = 5\n", Some(now + 6 * DAY)), State::Stale, "revocations", "6 days old");
+    expect(
+        &judge(&["first.json"], "max_age_days = 5\n", Some(now + 6 * DAY)),
+        State::Stale,
+        "revocations",
+        "6 days old",
+    );
     expect(&judge(&["first.json"], "", Some(now - DAY)), State::Unknown, "revocations", "after the time judged by");
     // What is stale still revokes.
     expect(&judge(&["list.json"], "", Some(now + 31 * DAY)), State::Revoked, "signer", "laptop");
@@ -372,13 +378,8 @@ fn a_list_that_is_old_rolled_back_or_of_somebody_else() {
     assert!(verdict.checks.iter().any(|check| check.name == "revocations" && check.state == State::Invalid));
     fs::copy(lab.at("model.provenance.json"), lab.at("bundle.json")).unwrap();
     expect(&judge(&["bundle.json"], "", None), State::Invalid, "revocations", "");
-    let request = revoke::Request {
-        key: lab.key("stranger"),
-        list: lab.at("list.json"),
-        entry: None,
-        log: None,
-        days: 1,
-    };
+    let request =
+        revoke::Request { key: lab.key("stranger"), list: lab.at("list.json"), entry: None, log: None, days: 1 };
     assert!(revoke::revoke(&request).unwrap_err().to_string().contains("not by this key"));
 }
 
@@ -412,12 +413,7 @@ fn what_was_logged_before_a_theft_stays_good() {
     let without_log = lab.policy(&["alice"], &issuer);
     let text = fs::read_to_string(&without_log).unwrap();
     fs::write(&without_log, text.replace(&format!("[[log]]\nvkey = \"{}\"\n", lab.vkey()), "")).unwrap();
-    expect(
-        &lab.judge_with("before", without_log, &["list.json"], &[], None),
-        State::Revoked,
-        "signer",
-        "laptop",
-    );
+    expect(&lab.judge_with("before", without_log, &["list.json"], &[], None), State::Revoked, "signer", "laptop");
 }
 
 #[test]
@@ -437,7 +433,8 @@ fn a_new_key_speaks_with_the_rights_of_the_old_one_and_no_more() {
     // Names, relations and time are those of the old entry.
     let narrow = |line: &str| {
         let path = lab.policy(&["alice"], "");
-        let text = fs::read_to_string(&path).unwrap().replacen("name = \"alice\"", &format!("name = \"alice\"\n{line}"), 1);
+        let text =
+            fs::read_to_string(&path).unwrap().replacen("name = \"alice\"", &format!("name = \"alice\"\n{line}"), 1);
         fs::write(&path, text).unwrap();
         lab.judge("child", path)
     };
@@ -471,7 +468,8 @@ fn a_new_key_speaks_with_the_rights_of_the_old_one_and_no_more() {
     let (a, c) = (lab.private("alice-3"), lab.private("alice"));
     let circle = HandOver::new(a.public(), c.public(), keyset::now(), None).sign(&*a, &*c).unwrap();
     fs::write(lab.at("circle.json"), circle.file.to_json()).unwrap();
-    let verdict = lab.judge_with("child", lab.policy(&["alice"], ""), &[], &[beside[0], beside[1], "circle.json"], None);
+    let verdict =
+        lab.judge_with("child", lab.policy(&["alice"], ""), &[], &[beside[0], beside[1], "circle.json"], None);
     expect(&verdict, State::Invalid, "hand-over", "circle");
     let m = lab.private("mallory");
     let fork = HandOver::new(c.public(), m.public(), keyset::now(), None).sign(&*c, &*m).unwrap();

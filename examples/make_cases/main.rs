@@ -6,6 +6,7 @@
 //! The secret keys are not kept. Certificates of C2PA live for a year, so every case is judged as of the day it was made.
 
 mod bundle;
+mod policy;
 
 use std::error::Error;
 use std::fs;
@@ -115,7 +116,7 @@ fn main() -> Result<()> {
     let fixtures = std::env::args().nth(1).map(PathBuf::from);
     let fixtures = fixtures.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"));
     let world = World::new(fixtures.join("cases"))?;
-    let cases = [bundle::cases(&world)?].concat();
+    let cases = [bundle::cases(&world)?, policy::cases(&world)?].concat();
     fs::write(fixtures.join("index.json"), serde_json::to_string_pretty(&cases)? + "\n")?;
     Ok(())
 }

@@ -88,11 +88,8 @@ fn hash(text: &str) -> std::result::Result<Hash, String> {
 
 impl Revoke {
     fn target(&self) -> Result<Option<(Target, Kind)>> {
-        let keys = [
-            (self.stolen_key, Kind::Stolen),
-            (self.lost_key, Kind::Lost),
-            (self.superseded_key, Kind::Superseded),
-        ];
+        let keys =
+            [(self.stolen_key, Kind::Stolen), (self.lost_key, Kind::Lost), (self.superseded_key, Kind::Superseded)];
         if let Some((key, kind)) = keys.into_iter().find_map(|(key, kind)| Some((key?, kind))) {
             return Ok(Some((Target::Key(key), kind)));
         }

@@ -47,13 +47,8 @@ pub enum EntryType {
 }
 
 impl EntryType {
-    const ALL: [EntryType; 5] = [
-        EntryType::Genesis,
-        EntryType::Release,
-        EntryType::MarkCommitment,
-        EntryType::Revocation,
-        EntryType::HandOver,
-    ];
+    const ALL: [EntryType; 5] =
+        [EntryType::Genesis, EntryType::Release, EntryType::MarkCommitment, EntryType::Revocation, EntryType::HandOver];
 
     fn as_str(self) -> &'static str {
         match self {

@@ -120,7 +120,10 @@ impl Envelope {
             return Err(Error::usage(problem, "co-sign with the key of somebody else"));
         }
         if self.signatures.len() == MAX_SIGNATURES {
-            return Err(Error::usage(format!("{MAX_SIGNATURES} have signed this already"), "no more signatures are read"));
+            return Err(Error::usage(
+                format!("{MAX_SIGNATURES} have signed this already"),
+                "no more signatures are read",
+            ));
         }
         let signature = key.sign(&pae(&self.payload_type, &self.payload_bytes()?))?;
         let sig = STANDARD.encode(signature_to_der(public.algorithm(), &signature));

@@ -47,9 +47,8 @@ impl Logged {
     /// # Errors
     /// [`Error::Input`] with line and column.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let refuse = |problem: String| {
-            Err(Error::input("signed file", problem, "fetch it again from where it was published"))
-        };
+        let refuse =
+            |problem: String| Err(Error::input("signed file", problem, "fetch it again from where it was published"));
         if bytes.len() as u64 > MAX_FILE {
             return refuse(format!("is above {} MiB", MAX_FILE >> 20));
         }

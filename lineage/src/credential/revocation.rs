@@ -433,6 +433,8 @@ mod tests {
         assert_eq!(first.contradicts(&first), None);
         assert!(first.contradicts(&list(|list| list.entries.clear()).unwrap()).unwrap().contains("two different"));
         assert!(first.contradicts(&next(|list| list.entries.clear())).unwrap().contains("lacks entries"));
-        assert!(next(|list| list.previous = Some(Hash([9; 32]))).contradicts(&first).unwrap().contains("not made from"));
+        assert!(
+            next(|list| list.previous = Some(Hash([9; 32]))).contradicts(&first).unwrap().contains("not made from")
+        );
     }
 }

@@ -202,7 +202,8 @@ impl<'a> Trust<'a> {
             return (State::Stale, format!("{what} is stale: a newer one was due by {}", rfc3339(next_update)));
         }
         let age = self.now.saturating_sub(issued).max(0) / DAY;
-        if let Some(days) = issuer.max_age_days.filter(|days| self.now.saturating_sub(issued) > i64::from(*days) * DAY) {
+        if let Some(days) = issuer.max_age_days.filter(|days| self.now.saturating_sub(issued) > i64::from(*days) * DAY)
+        {
             return (State::Stale, format!("{what} is {age} days old, and the policy allows {days}"));
         }
         let what = format!("{what}, {age} days old");

@@ -132,9 +132,10 @@ impl Policy {
         let could = |signer: &&Signer| {
             let counts = threshold.signers.as_ref().is_none_or(|signers| signers.contains(&signer.name));
             let revoked = self.revoked.iter().any(|entry| entry.key == Some(signer.key));
-            let named = signer.names.as_ref().is_none_or(|names| {
-                names.iter().any(|name| threshold.names.iter().any(|other| overlap(name, other)))
-            });
+            let named = signer
+                .names
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| threshold.names.iter().any(|other| overlap(name, other))));
             counts && named && !revoked && signer.until.is_none_or(|until| until.0 >= now)
         };
         let able: BTreeSet<&str> = self.signers.iter().filter(could).map(|signer| &*signer.name).collect();
