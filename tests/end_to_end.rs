@@ -168,6 +168,8 @@ impl Judge {
             bundle: Some(bundle),
             sidecars: &[],
             policy: Some(&self.policy),
+            revocations: &[],
+            hand_overs: &[],
             require_anchor: false,
             name: None,
             records: None,
