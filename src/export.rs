@@ -8,7 +8,9 @@ use countermark_lineage::credential::dsse::Envelope;
 use countermark_lineage::export::{Answers, Facts, Measured};
 use countermark_lineage::export::{answers, croissant, cyclonedx, eu_summary, openlineage, slsa, spdx};
 
+use crate::trust::Trust;
 use crate::{Error, Progress, keyset};
+use countermark_lineage::verify as judge;
 
 /// Larger answers files are refused.
 const MAX_ANSWERS: u64 = 4 << 20;
@@ -137,9 +139,11 @@ pub fn answers_template(request: &Request) -> Result<String, Error> {
 }
 
 fn open(request: &Request) -> Result<Facts, Error> {
-    let facts = Facts::of(&Bundle::parse(&files::read(&request.bundle, MAX_BUNDLE)?)?)?;
-    if let Some(policy) = &request.policy {
-        facts.vouched_for(&keyset::load_policy(policy)?)?;
+    let bytes = files::read(&request.bundle, MAX_BUNDLE)?;
+    let facts = Facts::of(&Bundle::parse(&bytes)?)?;
+    if request.policy.is_some() {
+        let trust = Trust::load(request.policy.as_deref(), &[], &[])?;
+        judge::vouched_for(&bytes, &trust.belief(keyset::now()))?;
     }
     Ok(facts)
 }

@@ -27,6 +27,8 @@ impl Case {
                 let mut request = verify::Request::new(folder.join(&self.path));
                 request.bundle = file("bundle");
                 request.policy = file("policy");
+                request.revocations.extend(file("revocations"));
+                request.hand_overs.extend(file("hand-over"));
                 request.at = self.options.get("at").and_then(|time| unix(time));
                 verify::verify(&request, &silent()).unwrap()
             }

@@ -168,14 +168,14 @@ impl Judge {
             bundle: Some(bundle),
             sidecars: &[],
             policy: Some(&self.policy),
+            revocations: &[],
+            hand_overs: &[],
             require_anchor: false,
             name: None,
             records: None,
             media: None,
             now: keyset::now(),
             at: false,
-            revocations: &[],
-            hand_overs: &[],
         };
         let verdict = countermark::lineage::verify::verify(&request, &|_| ());
         assert_eq!(verdict.state, State::Invalid, "{what}: {verdict:#?}");

@@ -11,11 +11,14 @@ use countermark::lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark::lineage::credential::logged::Logged;
 use countermark::lineage::credential::policy::Policy;
 use countermark::lineage::credential::revocation::{Entry, Keeps, Kind, List, Revocations, Target};
+use countermark::lineage::digest::Hash;
 use countermark::lineage::graph::Relation;
 use countermark::lineage::graph::statement::rfc3339;
 use countermark::lineage::verdict::{State, Verdict};
+use countermark::mark::{self, EmbedRequest};
 use countermark::sign::{self, ParentRequest, Request, Signed};
 use countermark::verify;
+use countermark::watermark::Strength;
 use countermark::{cosign, hand_over, keyset, revoke, silent};
 
 const DAY: i64 = 86_400;
@@ -545,14 +548,61 @@ fn a_thief_hands_nothing_over() {
 
 #[test]
 fn a_rotated_owner_signs_anew_and_keeps_the_marks() {
-    let lab = Lab::new(&["alice", "alice-2"]);
-    lab.sign("alice", "data", &[]);
+    let lab = Lab::new(&["alice", "alice-2", "bob"]);
+    fs::write(lab.at("base.safetensors"), weights()).unwrap();
+    let mark_key = lab.at("alice/owner.mark.key");
+    let mut request = EmbedRequest::new(lab.at("base.safetensors"), mark_key, lab.at("marked.safetensors"));
+    request.log = Some(lab.at("log"));
+    request.strength = Strength::Decibel(-22.0);
+    let record = mark::embed(&request, &silent()).unwrap().record;
+    lab.sign("alice", "marked.safetensors", &[]);
     lab.hand_over("alice", "alice-2", Some(lab.at("log")));
-    let mut request = Request::new(lab.at("data"), lab.key("alice-2"));
-    request.reuse = Some(lab.at("data.provenance.json"));
-    request.cache_at = Some(lab.at("cache.sqlite"));
-    sign::sign(&request, &silent()).unwrap();
-    expect_good(&lab.judge("data", lab.policy(&["alice"], "")), "signer", "by hand-over");
+    // The mark was committed to by the old key, and the new one speaks for that.
+    let sign = |owner: &str| {
+        let mut request = Request::new(lab.at("marked.safetensors"), lab.key(owner));
+        request.reuse = (owner == "alice-2").then(|| lab.at("marked.safetensors.provenance.json"));
+        request.cache_at = Some(lab.at("cache.sqlite"));
+        request.marks = vec![record.clone()];
+        request.log = Some(lab.at("log"));
+        sign::sign(&request, &silent())
+    };
+    assert!(sign("bob").unwrap_err().to_string().contains("another owner"));
+    sign("alice-2").unwrap();
+    let verdict = lab.judge("marked.safetensors", lab.policy(&["alice"], ""));
+    expect_good(&verdict, "signer", "by hand-over");
+    assert!(verdict.checks.iter().any(|check| check.name.starts_with("mark ")), "{verdict:#?}");
+    // Without the hand-over the mark is another owner's, whoever the policy knows.
+    let mut bundle = lab.bundle("marked.safetensors");
+    let mark = bundle.records[0].marks[0].record.0.clone();
+    let good = bundle.clone();
+    bundle.hand_overs.clear();
+    lab.write_bundle("marked.safetensors", &bundle);
+    let verdict = lab.judge("marked.safetensors", lab.policy(&["alice", "alice-2"], ""));
+    assert_eq!(verdict.state, State::Invalid, "{verdict:#?}");
+    assert!(verdict.checks.iter().any(|check| check.detail.contains("by another owner")), "{verdict:#?}");
+    // A mark that was revoked.
+    lab.write_bundle("marked.safetensors", &good);
+    let target = Target::Mark(Hash::sha256(&mark));
+    lab.revoke("bob", "list.json", Some(Entry::new(target, Kind::Mistake, "weak", keyset::now())), false);
+    let issuer = format!("[[revocation_list]]\nkey = \"{}\"\n", lab.public("bob"));
+    let policy = lab.policy(&["alice"], &issuer);
+    let verdict = lab.judge_with("marked.safetensors", policy, &["list.json"], &[], None);
+    assert_eq!(verdict.state, State::Revoked, "{verdict:#?}");
+    assert!(verdict.checks.iter().any(|check| check.name.starts_with("mark ") && check.detail.contains("weak")));
+}
+
+/// One F16 matrix of 256 × 256 seeded weights: just enough to carry a mark.
+fn weights() -> Vec<u8> {
+    let header = r#"{"w":{"dtype":"F16","shape":[256,256],"data_offsets":[0,131072]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    let mut state = 1_u64;
+    for _ in 0..256 * 256 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // A random mantissa and sign in the binade of 0.25 and 0.5: F16 bits without a conversion.
+        bytes.extend((0x3400 | (state >> 48) as u16 & 0x87ff).to_le_bytes());
+    }
+    bytes
 }
 
 #[test]

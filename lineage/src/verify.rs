@@ -135,6 +135,24 @@ pub fn bundle(bytes: &[u8], belief: &Belief<'_>) -> Verdict {
     Verdict { schema: SCHEMA_OF_PART.to_owned(), state, name, root, statement, signer, scope, checks: rows.0 }
 }
 
+/// Refuses a bundle unless the policy vouches for every signer, name and edge in it, and nothing was revoked.
+///
+/// # Errors
+/// [`Error::Input`] naming the first statement that nobody vouches for.
+pub fn vouched_for(bytes: &[u8], belief: &Belief<'_>) -> Result<(), Error> {
+    const ROWS: [&str; 6] = ["bundle", "statement", "signer", "threshold", "revocations", "hand-over"];
+    let verdict = bundle(bytes, belief);
+    let is_about_signers = |row: &&Check| ROWS.iter().any(|name| row.name.ends_with(name));
+    let mut denied = verdict.checks.iter().filter(|row| row.state == State::Revoked || is_about_signers(row));
+    match denied.find(|row| row.state > State::Unanchored) {
+        Some(row) => {
+            let help = "leave the policy out to go by what was signed, whoever signed it";
+            Err(Error::input(row.name.clone(), row.detail.clone(), help))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Whom and what the verdict is about. Empty where it is not known.
 #[derive(Default)]
 struct Subject {

@@ -1,6 +1,7 @@
 """The named cases of ``fixtures/index.json``, which the Rust tests read too."""
 
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import countermark as cm
 import pytest
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(os.environ.get("COUNTERMARK_CASES", Path(__file__).parents[2] / "fixtures"))
 CASES = [case for case in json.loads((FIXTURES / "index.json").read_text()) if case["verb"] == "verify"]
 
 
@@ -20,6 +21,8 @@ def test_case(case: dict[str, Any]) -> None:
         folder / case["path"],
         bundle=bundle,
         policy=folder / options["policy"],
+        revocations=[folder / options[name] for name in ("revocations",) if name in options],
+        hand_overs=[folder / options[name] for name in ("hand-over",) if name in options],
         at=datetime.fromisoformat(options["at"]),
         on_failure="return",
     )

@@ -59,6 +59,20 @@ def test_a_name_can_be_asked_for(keys: Path, model: Path) -> None:
         cm.verify(model, policy=keys / "policy.toml", name="another")
 
 
+def test_lists_and_hand_overs_are_read(keys: Path, model: Path, tmp_path: Path) -> None:
+    cm.sign(model, key=keys / "owner.key")
+    nonsense = tmp_path / "nonsense.json"
+    nonsense.write_text("{}")
+    for given in ({"revocations": [nonsense]}, {"hand_overs": [nonsense]}):
+        with pytest.raises(cm.VerificationError, match="signed file") as caught:
+            cm.verify(model, policy=keys / "policy.toml", **given)
+        assert caught.value.verification.state == "invalid"
+    with pytest.raises(cm.InputError, match="lists"):
+        cm.verify(model, revocations=str(nonsense))
+    with pytest.raises(cm.FileError):
+        cm.verify(model, hand_overs=[tmp_path / "missing.json"])
+
+
 def test_no_bundle_is_absent(model: Path) -> None:
     with pytest.raises(cm.VerificationError, match="absent"):
         cm.verify(model)

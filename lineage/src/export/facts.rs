@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Error;
 use crate::bundle::Bundle;
-use crate::credential::policy::Policy;
 use crate::digest::Hash;
 use crate::graph::statement::{Parent, Statement};
 use crate::graph::{Kind, Relation};
@@ -58,7 +57,7 @@ pub fn statement_iri(id: &Hash) -> String {
 impl Facts {
     /// Reads a bundle whose every statement must verify, agree with its children, and be an ancestor of the first.
     ///
-    /// Says nothing about trust: see [`Facts::vouched_for`].
+    /// Says nothing about trust: see [`crate::verify::vouched_for`].
     ///
     /// # Errors
     /// [`Error::Input`] naming the record that is wrong.
@@ -115,43 +114,6 @@ impl Facts {
         let mut names = BTreeMap::new();
         nodes.iter().for_each(|node| *names.entry(node.name.clone()).or_default() += 1);
         Ok(Facts { artifact, nodes, position, children, names })
-    }
-
-    /// Refuses unless the policy vouches for every signer, name and edge, and revokes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming the first statement that the policy does not vouch for.
-    pub fn vouched_for(&self, policy: &Policy) -> Result<(), Error> {
-        let help = "nothing was exported; leave the policy out to export what was signed, whoever signed it";
-        for node in &self.nodes {
-            let place = format!("statement {} ({:?})", node.id.short(), node.name);
-            if let Some(reason) = policy.revoked_statement(&node.id) {
-                return Err(Error::input(place, format!("was revoked: {reason}"), help));
-            }
-            let Some(statement) = &node.statement else {
-                return Err(Error::input(place, "is not in the bundle, so nobody vouches for it", help));
-            };
-            let key = statement.predicate.signer;
-            let marks: Vec<Hash> = statement.marks().collect();
-            let problem = if let Some(reason) = policy.revocation(&key, &node.id, &marks) {
-                format!("was revoked: {reason}")
-            } else {
-                match policy.signer(&key) {
-                    None => format!("was signed by {key}, and nobody in the policy vouches for that key"),
-                    Some(signer) if !signer.may_name(&node.name) => {
-                        format!("was signed by {}, who may not vouch for this name", signer.name)
-                    }
-                    Some(signer) => match node.parents().iter().find(|parent| !signer.may_state(parent.relation)) {
-                        Some(parent) => {
-                            format!("was signed by {}, who may not state {}", signer.name, parent.relation)
-                        }
-                        None => continue,
-                    },
-                }
-            };
-            return Err(Error::input(place, problem, help));
-        }
-        Ok(())
     }
 
     /// The artifact that the bundle is about.

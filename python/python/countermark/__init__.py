@@ -166,6 +166,8 @@ def verify(
     *,
     bundle: str | os.PathLike[str] | None = None,
     policy: str | os.PathLike[str] | None = None,
+    revocations: Sequence[str | os.PathLike[str]] = (),
+    hand_overs: Sequence[str | os.PathLike[str]] = (),
     require_anchor: bool = False,
     name: str | None = None,
     at: datetime | None = None,
@@ -177,6 +179,9 @@ def verify(
         path: A file, or the folder of a model or dataset.
         bundle: Its bundle; looked for beside the path when left out.
         policy: Whom to believe, and for what. Without it nobody is known, and the state is ``unknown-signer`` at best.
+        revocations: Revocation lists; those that the policy names, and ``revocations.json`` beside it, are found
+            without this.
+        hand_overs: Hand-overs from keys of the policy to others, when the bundle does not carry them.
         require_anchor: Ask for an anchor on a chain, whatever the policy says.
         name: Ask for the release of this name, whatever the path is called.
         at: Judge as of this time, which must have a time zone, and not as of now. The verdict says so.
@@ -185,14 +190,19 @@ def verify(
     Raises:
         VerificationError: The state is neither ``verified`` nor ``unanchored``.
         InputError: The policy is malformed.
-        FileError: The path, the policy or a bundle that was named cannot be read.
+        FileError: The path, the policy, a list or a bundle that was named cannot be read.
     """
     if on_failure not in ("raise", "return"):
         raise InputError(f"on_failure is {on_failure!r}: give 'raise' or 'return'")
     if at is not None and at.tzinfo is None:
         raise InputError("at has no time zone: give datetime(..., tzinfo=timezone.utc)")
     seconds = None if at is None else int(at.timestamp())
-    verification = Verification.from_json(_core.verify(path, bundle, policy, require_anchor, name, seconds))
+    if isinstance(revocations, str | os.PathLike) or isinstance(hand_overs, str | os.PathLike):
+        raise InputError("revocations and hand_overs are lists: give [path]")
+    lists, keys = list(revocations), list(hand_overs)
+    verification = Verification.from_json(
+        _core.verify(path, bundle, policy, lists, keys, require_anchor, name, seconds)
+    )
     if on_failure == "raise" and verification.state not in PASSING:
         raise VerificationError(verification)
     return verification

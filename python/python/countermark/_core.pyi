@@ -23,7 +23,14 @@ def sign(
     revision: str | None,
 ) -> str: ...
 def verify(
-    path: _Path, bundle: _Path | None, policy: _Path | None, require_anchor: bool, name: str | None, at: int | None
+    path: _Path,
+    bundle: _Path | None,
+    policy: _Path | None,
+    revocations: Sequence[_Path],
+    hand_overs: Sequence[_Path],
+    require_anchor: bool,
+    name: str | None,
+    at: int | None,
 ) -> str: ...
 def watermark_detect(
     model: _Path, key: _Path | None, commitment: _Path | None, disclosure: _Path | None, base: _Path | None
