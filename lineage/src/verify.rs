@@ -224,7 +224,7 @@ fn examine(
     }
     files::provenance_files(request, record, rows);
     examiner.evidence(record, &statement, &id, request.require_anchor, rows);
-    found.beside_a_bundle(request, examiner.policy, rows);
+    found.beside_a_bundle(request.artifact, &examiner.trust, rows);
     let (name, root) = (statement.name().to_owned(), statement.root().to_string());
     Some(Subject { name, root, statement: id.to_string(), signer })
 }

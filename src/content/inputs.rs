@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 use countermark_io::c2pa::{ParentManifest, ReadSeek};
 use countermark_io::content::{Input, InputManifest};
 use countermark_io::files;
-use countermark_lineage::credential::alone::{self, Asset, Judged};
+use countermark_lineage::credential::alone::{self, Asset, Clock, Judged};
 use countermark_lineage::credential::c2pa as checker;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
 use countermark_lineage::graph::{Kind, Relation};
 use countermark_lineage::verdict::{Check, State};
-use countermark_lineage::verify::manifest::Binding;
 
 use super::refuse;
 use crate::progress::begin_hashing;
 use crate::sign::{OpenParent, ParentRequest};
-use crate::{Error, Progress};
+use crate::{Error, Progress, keyset};
 
 /// One input: how the content comes from it, and what speaks for it.
 #[derive(Clone, Debug)]
@@ -123,7 +122,7 @@ fn beside(request: &InputRequest, progress: &impl Progress) -> Result<OpenInput,
     begin_hashing(progress, "hash input", &artifact);
     let wants = Wants { sha256: Sha256::Manifest, ..Wants::default() };
     let measured = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?.measured;
-    let judged = alone::judge(&store, &Asset::Whole(measured.manifest_asset.0), &anyone);
+    let judged = alone::judge(&store, &Asset::Whole(measured.manifest_asset.0), clock(), &anyone);
     judged_sound(source, &judged)?;
     let summary = checker::read(&store)?;
     let asset = match artifact.is_folder {
@@ -144,16 +143,16 @@ fn medium(request: &InputRequest) -> Result<OpenInput, Error> {
     let Some(carried) = carried else {
         return Err(refuse(path, "is no bundle, and carries no manifest", help));
     };
-    let found = match &carried.binding {
-        Binding::Holds(code) => Ok(&**code),
-        Binding::Broken(problem) => Err(&**problem),
-    };
-    let source = source_of(&artifact);
-    let judged = alone::judge(&carried.store, &Asset::Medium { format: carried.format, source, found }, &anyone);
+    let judged = alone::judge(&carried.store, &carried.asset(source_of(&artifact)), clock(), &anyone);
     judged_sound(path, &judged)?;
     let title = judged.subject.map(|subject| subject.title).filter(|title| !title.is_empty());
     let name = title.unwrap_or_else(|| artifact.name.clone());
     Ok(OpenInput::Medium { relation: request.relation, name, format: carried.format, path: path.clone() })
+}
+
+/// Whose time-stamps count does not matter to an input: whoever verifies asks again.
+fn clock() -> Clock<'static> {
+    Clock { now: keyset::now(), timestamp_roots: &[] }
 }
 
 fn source_of(artifact: &Artifact) -> &dyn countermark_formats::ReadAt {

@@ -11,21 +11,20 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use countermark_io::c2pa::{C2paError, Signer};
-use countermark_io::certificate::Chain;
 use countermark_io::content::{Content, Prompt, embed, format, sidecar};
 use countermark_io::{files, keys};
-use countermark_lineage::credential::alone::{self, Asset, Judged, Signed};
+use countermark_lineage::credential::alone::{self, Asset, Clock, Judged, Signed};
 use countermark_lineage::credential::declared::{AssetType, Declared, Disclosure, Oversight};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::digest::artifact::{Artifact, Sha256, Wants};
 use countermark_lineage::graph::{Kind, Relation};
 use countermark_lineage::verdict::State;
-use countermark_lineage::verify::manifest::{Binding, Carried};
+use countermark_lineage::verify::manifest::Carried;
 use serde::Serialize;
 
 use crate::progress::begin_hashing;
 use crate::sign::kind_of;
-use crate::{Error, Progress};
+use crate::{Error, Progress, keyset};
 
 pub use inputs::InputRequest;
 pub use read::{Chained, Reading, read};
@@ -109,7 +108,7 @@ pub struct Created {
 /// When the artifact, a key or an input cannot be used, or the result does not verify; nothing is written then.
 pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Error> {
     let key = keys::load(&request.key)?;
-    let chain = chain(&request.key, request.certificate.as_deref())?;
+    let chain = keyset::read_chain(&keyset::certificate_path(&request.key, request.certificate.as_deref()))?;
     let signer = Signer::new(key, &chain)?;
     let path = files::local(&request.path)?;
     let artifact = files::open(&path)?;
@@ -206,14 +205,6 @@ pub fn carried(artifact: &Artifact) -> Result<Option<Carried>, String> {
     }
 }
 
-/// The certificates that are named, or `owner.crt` beside `owner.key`.
-fn chain(key: &Path, certificate: Option<&Path>) -> Result<Chain, Error> {
-    let path = certificate.map_or_else(|| key.with_extension("crt"), Path::to_owned);
-    let help = "name the certificate with --certificate, or use the key that keygen made with one beside it";
-    let text = std::fs::read_to_string(&path).map_err(countermark_io::Error::io(&path, help))?;
-    Ok(Chain::from_pem(&text)?)
-}
-
 fn refuse(path: &Path, problem: &str, help: &str) -> Error {
     countermark_io::Error::refused(path, problem, help).into()
 }
@@ -298,11 +289,12 @@ fn read_prompt(path: &Path, how: PromptAs) -> Result<OpenPrompt, Error> {
 /// Judges what was just signed, by the strict checker and nobody else. Signers of inputs need not be known here.
 fn judge(store: &[u8], asset: &Asset<'_>, root: &[u8]) -> Result<Judged, Error> {
     let anchors = [root.to_vec()];
-    let vouch = |signed: &Signed<'_>| match alone::certificate(signed.chain, &anchors, crate::keyset::now()) {
+    let vouch = |signed: &Signed<'_>| match alone::certificate(signed.chain, &anchors, keyset::now()) {
         Ok(root) => (State::Verified, format!("{}; {root} vouches for it", signed.key.short())),
         Err(refused) => refused,
     };
-    let judged = alone::judge(store, asset, &vouch);
+    let clock = Clock { now: keyset::now(), timestamp_roots: &[] };
+    let judged = alone::judge(store, asset, clock, &vouch);
     let own = judged.rows.iter().find(|row| row.state != State::Verified);
     if let Some(row) = own {
         return Err(C2paError::Verify(format!("{}: {}", row.name, row.detail)).into());
@@ -320,9 +312,5 @@ fn judge_copy(copy: &File, name: &str, root: &[u8]) -> Result<Judged, Error> {
     let Some(carried) = countermark_io::content::carried(&source)? else {
         return Err(C2paError::Verify("the copy carries no manifest".to_owned()).into());
     };
-    let found = match &carried.binding {
-        Binding::Holds(code) => Ok(&**code),
-        Binding::Broken(problem) => Err(&**problem),
-    };
-    judge(&carried.store, &Asset::Medium { format: carried.format, source: &source, found }, root)
+    judge(&carried.store, &carried.asset(&source), root)
 }

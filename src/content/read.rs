@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use countermark_formats::manifest::{self, Found};
 use countermark_io::files;
-use countermark_lineage::credential::alone::Judged;
+use countermark_lineage::credential::alone::{Asset, Judged};
 use countermark_lineage::credential::c2pa::{self, Summary};
+use countermark_lineage::credential::embedded;
 use countermark_lineage::credential::policy::Policy;
 use countermark_lineage::digest::Hash;
 use countermark_lineage::verdict::{Check, State};
-use countermark_lineage::verify::manifest::{inspect, inspect_carried};
+use countermark_lineage::verify::Belief;
+use countermark_lineage::verify::manifest::inspect;
 use serde::Serialize;
 
 use super::{carried, refuse};
@@ -66,19 +69,31 @@ pub struct Chained {
 pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Error> {
     let policy = policy.map(keyset::load_policy).transpose()?.unwrap_or_else(Policy::default);
     let artifact = files::open(path)?;
-    let help = "name a .c2pa file, or a medium that carries a manifest";
+    let help = "name a .c2pa file, or a file that carries a manifest";
     if artifact.is_folder {
         return Err(refuse(path, "is a folder", help));
     }
     let found = carried(&artifact).map_err(|problem| refuse(path, &problem, help))?;
-    let (judged, store, bound) = match found {
-        Some(carried) => (inspect_carried(&carried, &*artifact.files[0].1, &policy, now), carried.store, true),
-        None => {
-            let store = files::read(path, 64 << 20)?;
-            (inspect(&store, &policy, now), store, false)
-        }
+    let (name, source) = &artifact.files[0];
+    let belief = Belief { policy: Some(&policy), revocations: &[], hand_overs: &[], now };
+    let ((judged, others), store, bound) = match found {
+        Some(carried) => (inspect(&carried.store, Some(&carried.asset(&**source)), &belief), carried.store, true),
+        None => match manifest::find(name, &**source, None) {
+            Ok(Some(Found::Embedded(found))) => {
+                let sha256 = embedded::sha256(source, &found, &|_| ())
+                    .map_err(countermark_io::Error::io(path, "check that the file is still there"))?;
+                let asset = Asset::Around(found.span.clone(), sha256.0);
+                (inspect(&found.store, Some(&asset), &belief), found.store, true)
+            }
+            Err(problem) if problem.met => return Err(refuse(path, &problem.to_string(), help)),
+            Ok(_) | Err(_) => {
+                let store = files::read(path, 64 << 20)?;
+                (inspect(&store, None, &belief), store, false)
+            }
+        },
     };
-    let Judged { rows: checks, links, .. } = judged;
+    let Judged { rows: mut checks, links, .. } = judged;
+    checks.extend(others);
     let chain: Vec<Chained> = links
         .into_iter()
         .map(|link| Chained {

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use base64::Engine as _;
 use countermark::content::{self, Request};
 use countermark::io::{certificate, keys};
-use countermark::lineage::credential::keys::{PrivateKey as _, PublicKey};
+use countermark::lineage::credential::keys::{Algorithm, PrivateKey as _};
 use countermark::lineage::verdict::State;
 use countermark::{keyset, silent};
 
@@ -101,16 +100,10 @@ fn it_trusts_our_files_and_refuses_what_was_changed() {
     }
 }
 
-/// PEM to DER.
-fn der(pem: &str) -> Vec<u8> {
-    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    base64::engine::general_purpose::STANDARD.decode(body).unwrap()
-}
-
 /// Another owner, with an ES256 key and certificates, and a policy that trusts the root.
 fn stranger(world: &World) {
-    let (private, public) = keys::generate_p256().unwrap();
-    let public = PublicKey::from_spki(&der(&public)).unwrap();
+    let (private, key) = keys::pkcs8::generate(Algorithm::P256, None).unwrap();
+    let public = key.public();
     let root = keys::generate();
     let chain = certificate::issue(&root, &public, "Foreign Studio", keyset::now() - 60).unwrap();
     fs::write(world.at("foreign.key"), &*private).unwrap();

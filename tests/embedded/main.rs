@@ -215,7 +215,7 @@ fn a_manifest_that_was_inside_before_is_judged_by_itself() {
     world.write("m.safetensors", &model(300));
     let put_in = |out: &str| {
         let (path, key, out) = (world.at("m.safetensors"), world.at("keys/owner.key"), world.at(out));
-        embed::embed(&embed::Request { path, key, out, kind: None }, &silent()).unwrap()
+        embed::embed(&embed::Request { path, key, certificate: None, out, kind: None }, &silent()).unwrap()
     };
     let written = put_in("found.safetensors");
     world.sign("found.safetensors", None);
@@ -244,7 +244,7 @@ fn a_manifest_that_was_inside_before_is_judged_by_itself() {
     // Somebody else's, whom nobody vouches for.
     keyset::generate(&world.at("stranger"), "Stranger").unwrap();
     let (path, key, out) = (world.at("m.safetensors"), world.at("stranger/owner.key"), world.at("strange.safetensors"));
-    embed::embed(&embed::Request { path, key, out, kind: None }, &silent()).unwrap();
+    embed::embed(&embed::Request { path, key, certificate: None, out, kind: None }, &silent()).unwrap();
     world.sign("strange.safetensors", None);
     let verdict = world.verify("strange.safetensors", None);
     assert_eq!(verdict.state, State::UnknownSigner);
@@ -301,7 +301,10 @@ fn what_cannot_be_embedded_is_refused_before_anything_is_written() {
         let before = listing(world.folder.path());
         let error = sign::sign(&world.request(path, Some(out)), &silent()).unwrap_err().to_string();
         let (path, key) = (world.at(path), world.at("keys/owner.key"));
-        assert!(embed::embed(&embed::Request { path, key, out: world.at(out), kind: None }, &silent()).is_err());
+        assert!(
+            embed::embed(&embed::Request { path, key, certificate: None, out: world.at(out), kind: None }, &silent())
+                .is_err()
+        );
         assert_eq!(listing(world.folder.path()), before);
         error
     };

@@ -58,6 +58,9 @@ fn counted(world: &World, path: &str, bundle: &str) -> Vec<(String, Vec<u32>)> {
         records: None,
         now: std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64,
         at: false,
+        revocations: &[],
+        hand_overs: &[],
+        media: None,
     };
     let verdict = judge::verify(&request, &|_| ());
     assert_eq!(verdict.state, State::Unanchored, "{verdict:#?}");

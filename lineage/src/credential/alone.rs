@@ -6,16 +6,18 @@
 //! signature covers, which are ignored, and the row says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 use countermark_formats::ReadAt;
 
 use super::assertions::{check_actions, check_gathered_actions, check_labels, lineage, marks, ours};
 use super::c2pa::{
     ASSERTIONS, BINDING, COLLECTION, COLLECTION_SCHEMA, FRAMING, Identities, PARENTS, PROMPT_SCHEMA, Refusal,
-    SIGNATURE, UNTRUSTED, add,
+    SIGNATURE, TIMESTAMP, UNTRUSTED, add,
 };
 use super::container;
 use super::cose::{Sign1, Unsigned};
+use super::countersign;
 use super::declared::{self, Declarations};
 use super::embedded::{self, Place};
 use super::keys::PublicKey;
@@ -33,6 +35,8 @@ const MAX_LINKS: usize = 10_000;
 pub enum Asset<'a> {
     /// SHA-256 of a whole file, or of a folder's listing.
     Whole([u8; 32]),
+    /// A model file that holds the store's text at this range, and SHA-256 of all other bytes.
+    Around(Range<u64>, [u8; 32]),
     /// A medium that carries the store.
     Medium {
         /// Its MIME type.
@@ -52,6 +56,10 @@ pub struct Signed<'a> {
     pub chain: &'a [Vec<u8>],
     /// The leaf's key, whose signature was verified.
     pub key: PublicKey,
+    /// First second in which the leaf is valid: the signature is not older.
+    pub not_before: i64,
+    /// When an authority's time-stamp over the signature says that it was there, once that was verified.
+    pub stamped: Option<i64>,
     /// What the claim calls its artifact.
     pub title: &'a str,
     /// Id of the statement that the manifest quotes.
@@ -60,6 +68,15 @@ pub struct Signed<'a> {
     pub marks: &'a [Hash],
     /// Relations to its inputs, where it tells them.
     pub relations: &'a [Relation],
+}
+
+/// By which time to judge, and whose time-stamps count.
+#[derive(Clone, Copy, Default)]
+pub struct Clock<'a> {
+    /// Unix seconds.
+    pub now: i64,
+    /// Root certificates of time-stamping authorities, in DER.
+    pub timestamp_roots: &'a [Vec<u8>],
 }
 
 /// Whom to believe: a state, and why.
@@ -138,7 +155,7 @@ pub fn certificate(chain: &[Vec<u8>], anchors: &[Vec<u8>], now: i64) -> Result<S
 ///
 /// Later rows are missing where an earlier one left nothing to check. Linear in the length of the store, save for the
 /// bytes of a medium that its hash leaves out, which are read once.
-pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
+pub fn judge(bytes: &[u8], asset: &Asset<'_>, clock: Clock<'_>, vouch: &Vouch<'_>) -> Judged {
     let mut judged = Judged::default();
     let rows = &mut judged.rows;
     let (store_bytes, zeros) = match asset {
@@ -154,6 +171,10 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
     });
     let Some(store) = add(rows, FRAMING, framed) else { return judged };
     let Some((sign1, key)) = add(rows, SIGNATURE, signature(&store.active)) else { return judged };
+    let stamped = sign1
+        .token
+        .as_ref()
+        .and_then(|token| add(rows, TIMESTAMP, countersign::judge(&sign1, token, clock.timestamp_roots, clock.now)));
     let claimed = store.active.claim().and_then(|claim| {
         check_labels(&claim)?;
         // Whoever writes actions as the signer's own word writes them as C2PA 2.2 asks; other software gathers them.
@@ -189,7 +210,7 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
         broken: false,
     };
     let title = short(claim.title.as_deref().unwrap_or_default());
-    let (state, detail) = walk.vouched(&store.active, &claim, &sign1, key, &title, &named);
+    let (state, detail) = walk.vouched(&store.active, &claim, (&sign1, stamped), key, &title, &named);
     rows.push(Check::new(SIGNER, state, detail));
     match asset {
         Asset::Unseen => {}
@@ -228,8 +249,7 @@ fn without_zeros(bytes: &[u8]) -> (&[u8], usize) {
 /// The signature of a manifest, verified.
 fn signature(manifest: &Manifest<'_>) -> Result<(String, (Sign1, PublicKey)), Refusal> {
     let (sign1, note) = match manifest.signature(Unsigned::TimeStamp) {
-        Ok(sign1) if sign1.token.is_none() => (sign1, ""),
-        Ok(sign1) => (sign1, "; the time-stamp beside it is not looked at"),
+        Ok(sign1) => (sign1, ""),
         // Other software pads its signatures and adds time-stamps.
         Err(_) => (
             manifest.signature(Unsigned::Ignored)?,
@@ -270,6 +290,10 @@ fn binding(claim: &Claim<'_, '_>, asset: &Asset<'_>, store: &[u8]) -> Result<Str
                 }
             }
             Ok("it is about these bytes".to_owned())
+        }
+        Asset::Around(span, sha256) => {
+            embedded::compare(embedded::placed(claim, &Place::Inside(span.clone()))?, Hash(*sha256))?;
+            Ok("it is about this file, all but its own text".to_owned())
         }
         Asset::Medium { format, source, found } => {
             let hard = container::hard(claim)?;
@@ -477,7 +501,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         let named = named(&claim)?;
         let signer = x509::parse(&sign1.chain[0]).map(|leaf| x509::subject(&leaf))?;
         let title = short(claim.title.as_deref().unwrap_or_default());
-        let (state, detail) = self.vouched(manifest, &claim, &sign1, key, &title, &named);
+        let (state, detail) = self.vouched(manifest, &claim, (&sign1, None), key, &title, &named);
         Ok(Standing { state, detail, known: Some((signer, named.statement, named.root)) })
     }
 
@@ -485,14 +509,15 @@ impl<'s, 'a> Walk<'s, 'a> {
         &self,
         manifest: &Manifest<'a>,
         claim: &Claim<'a, '_>,
-        sign1: &Sign1,
+        (sign1, stamped): (&Sign1, Option<i64>),
         key: PublicKey,
         title: &str,
         named: &Named,
     ) -> (State, String) {
         let relations = relations(manifest, claim);
         let (chain, statement, marks) = (&*sign1.chain, named.statement, &*named.marks);
-        (self.vouch)(&Signed { chain, key, title, statement, marks, relations: &relations })
+        let not_before = x509::parse(&chain[0]).map_or(i64::MIN, |leaf| x509::validity(&leaf).0);
+        (self.vouch)(&Signed { chain, key, not_before, stamped, title, statement, marks, relations: &relations })
     }
 }
 

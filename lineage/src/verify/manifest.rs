@@ -4,15 +4,22 @@
 //! produced it, that model's datasets and bases. Each manifest's signer is asked of the policy. With the bundle of the
 //! model at hand, the model's statement and its whole ancestry are checked as those of any release.
 
+use countermark_formats::ReadAt;
+use countermark_formats::manifest::{self as formats, Embedded};
+
+use super::hand_overs::Doubt;
+use super::signers::{Said, Voice};
+use super::trust::Trust;
 use super::{Belief, Examiner, Look, Request, Rows, Subject};
 use crate::bundle::Bundle;
-use crate::credential::alone::{self, Asset, Judged, Signed};
+use crate::credential::alone::{self, Asset, Clock, Judged, Signed};
 use crate::credential::policy::{CertificateRoot, Policy};
+use crate::credential::revocation::Target;
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Sha256, Wants};
 use crate::graph::Relation;
 use crate::graph::statement::{Parent, Statement, rfc3339};
-use crate::verdict::{State, printable};
+use crate::verdict::{Check, State, printable};
 
 /// A manifest store that a medium carries in itself.
 pub struct Carried {
@@ -22,6 +29,17 @@ pub struct Carried {
     pub format: &'static str,
     /// Whether it is bound to the medium's bytes, by a library that knows the container.
     pub binding: Binding,
+}
+
+impl Carried {
+    /// The medium that carries it, whose bytes are `source`.
+    pub fn asset<'s>(&'s self, source: &'s dyn ReadAt) -> Asset<'s> {
+        let found = match &self.binding {
+            Binding::Holds(code) => Ok(&**code),
+            Binding::Broken(problem) => Err(&**problem),
+        };
+        Asset::Medium { format: self.format, source, found }
+    }
 }
 
 /// What that library found.
@@ -39,7 +57,9 @@ pub type Media<'a> = dyn Fn(&Artifact) -> Result<Option<Carried>, String> + 'a;
 #[derive(Default)]
 pub(super) struct Found<'a> {
     carried: Option<Carried>,
-    sidecars: &'a [(String, Vec<u8>)],
+    /// A model file that holds a manifest.
+    embedded: Option<Embedded>,
+    sidecars: Vec<&'a (String, Vec<u8>)>,
     /// Why nothing could be read out of a medium.
     problem: Option<String>,
 }
@@ -52,12 +72,17 @@ impl<'a> Found<'a> {
             Ok(carried) => (carried, None),
             Err(problem) => (None, Some(problem)),
         };
-        Found { carried, sidecars: request.sidecars, problem }
+        let sidecars = request.sidecars.iter().filter(|(name, _)| name.ends_with(".c2pa")).collect();
+        let (embedded, problem) = match (problem, embedded(request.artifact)) {
+            (None, Err(problem)) => (None, Some(problem)),
+            (problem, found) => (found.unwrap_or_default(), problem),
+        };
+        Found { carried, embedded, sidecars, problem }
     }
 
     /// True when there is something to judge.
     pub fn any(&self) -> bool {
-        self.carried.is_some() || !self.sidecars.is_empty() || self.problem.is_some()
+        self.carried.is_some() || self.embedded.is_some() || !self.sidecars.is_empty() || self.problem.is_some()
     }
 
     /// True when a bundle is not about this artifact but about what it was made with: a manifest here quotes no statement
@@ -68,10 +93,12 @@ impl<'a> Found<'a> {
         };
         let Ok(statement) = Statement::parse(&statement.payload) else { return false };
         let carried = self.carried.iter().map(|carried| &*carried.store);
-        let mut stores = carried.chain(self.sidecars.iter().map(|(_, store)| &**store));
+        let embedded = self.embedded.iter().map(|embedded| &*embedded.store);
+        let mut stores = carried.chain(embedded).chain(self.sidecars.iter().map(|(_, store)| &**store));
         statement.name() != artifact.name
             && stores.any(|store| {
-                let judged = alone::judge(store, &Asset::Unseen, &|_| (State::Unknown, String::new()));
+                let judged =
+                    alone::judge(store, &Asset::Unseen, Clock::default(), &|_| (State::Unknown, String::new()));
                 judged.subject.is_some_and(|subject| subject.statement.is_none())
             })
     }
@@ -79,9 +106,9 @@ impl<'a> Found<'a> {
 
 impl Found<'_> {
     /// What a medium carries must hold even where a bundle speaks for it: either is evidence that somebody may look at.
-    pub fn beside_a_bundle(&self, request: &Request<'_>, policy: &Policy, rows: &mut Rows) {
+    pub fn beside_a_bundle(&self, artifact: &Artifact, trust: &Trust<'_>, rows: &mut Rows) {
         let Some(carried) = &self.carried else { return };
-        let judged = inspect_carried(carried, &*request.artifact.files[0].1, policy, request.now);
+        let judged = Judge::new(trust, rows).judge(&carried.store, &carried.asset(&*artifact.files[0].1));
         let links = judged.links.iter().map(|link| (link.row(), link.state, link.detail.clone()));
         let own = judged.rows.into_iter().map(|row| (row.name, row.state, row.detail));
         for (name, state, detail) in own.chain(links) {
@@ -100,16 +127,19 @@ pub(super) fn alone(
     rows: &mut Rows,
 ) -> Option<Subject> {
     let no_policy = Policy::default();
-    let judge = Judge::new(request.policy.unwrap_or(&no_policy), request.now, rows);
+    let trust = Trust::new(&request.belief(), &no_policy, &[], rows);
+    let judge = Judge::new(&trust, rows);
     if let Some(problem) = &found.problem {
-        rows.add("manifest", State::Unknown, format!("the medium cannot be read: {problem}"));
+        rows.add("manifest", State::Unknown, format!("the file cannot be read: {problem}"));
     }
     if let Some(part) = look.part {
         rows.add(&part.to_string(), State::Unknown, "a manifest alone is about the whole; a part needs the bundle");
         return None;
     }
     let wants = Wants { sha256: Sha256::Manifest, tensors: false, cache: look.cache };
-    let reading = match request.artifact.read_once(&wants, progress) {
+    let splice = found.embedded.as_ref().map(Embedded::without_value);
+    let once = request.artifact.once();
+    let reading = match once.read_spliced(&wants, splice.as_ref(), progress) {
         Ok(reading) => reading,
         Err(error) => {
             rows.add("files", State::Invalid, error.problem());
@@ -119,7 +149,7 @@ pub(super) fn alone(
     let mut subject: Option<Subject> = None;
     let mut inputs = Vec::new();
     let mut judge_one = |store: &[u8], asset: &Asset<'_>, prefix: &str, rows: &mut Rows| {
-        let Judged { rows: own, links, subject: about } = alone::judge(store, asset, &|signed| judge.vouch(signed));
+        let Judged { rows: own, links, subject: about } = judge.judge(store, asset);
         for row in own {
             rows.add(&format!("{prefix}{}", row.name), row.state, row.detail);
         }
@@ -128,6 +158,7 @@ pub(super) fn alone(
         }
         if let Some(about) = about {
             judge.subject(&about, request, prefix, rows);
+            judge.thresholds(&about.title, &judge.name_of(&about.key, String::new()), prefix, rows);
             subject.get_or_insert(Subject {
                 name: printable(&about.title, 200),
                 root: reading.measured.root.to_string(),
@@ -137,17 +168,16 @@ pub(super) fn alone(
         }
         inputs.extend(links.into_iter().filter_map(|link| link.statement));
     };
-    let several = found.sidecars.len() + usize::from(found.carried.is_some()) > 1;
+    let inside_it = usize::from(found.carried.is_some()) + usize::from(found.embedded.is_some());
+    let several = found.sidecars.len() + inside_it > 1;
+    if let (Some(embedded), Some(sha256)) = (&found.embedded, reading.spliced) {
+        judge_one(&embedded.store, &Asset::Around(embedded.span.clone(), sha256.0), "", rows);
+    }
     if let Some(carried) = &found.carried {
         let source = &*request.artifact.files[0].1;
-        let binding = match &carried.binding {
-            Binding::Holds(code) => Ok(&**code),
-            Binding::Broken(problem) => Err(&**problem),
-        };
-        let asset = Asset::Medium { format: carried.format, source, found: binding };
-        judge_one(&carried.store, &asset, "", rows);
+        judge_one(&carried.store, &carried.asset(source), "", rows);
     }
-    for (name, store) in found.sidecars {
+    for (name, store) in &found.sidecars {
         let prefix = if several { format!("{name}: ") } else { String::new() };
         judge_one(store, &Asset::Whole(reading.measured.manifest_asset.0), &prefix, rows);
     }
@@ -155,16 +185,35 @@ pub(super) fn alone(
     if let Some(bundle) = bundle {
         judge.input(bundle, &request.belief(), &inputs, rows);
     }
-    if judge.policy.require.log {
+    if judge.trust.policy.require.log {
         rows.add("log", State::Unknown, "the policy asks for a log entry, and a manifest alone has none");
     }
-    let (state, detail) = if request.require_anchor || judge.policy.require.anchor.is_required() {
+    let (state, detail) = if request.require_anchor || judge.trust.policy.require.anchor.is_required() {
         (State::Unknown, "an anchor is required, and a manifest alone has none")
     } else {
         (State::Unanchored, "none; the time rests on the signer's word")
     };
     rows.add("anchor", state, detail);
+    super::required(judge.trust.policy, rows);
     subject
+}
+
+/// The manifest inside a model file. The error is for people.
+fn embedded(artifact: &Artifact) -> Result<Option<Embedded>, String> {
+    let [(name, source)] = &*artifact.files else { return Ok(None) };
+    if artifact.is_folder {
+        return Ok(None);
+    }
+    match formats::find(name, &**source, None) {
+        Ok(Some(formats::Found::Embedded(found))) => Ok(Some(found)),
+        Ok(Some(formats::Found::Unspecified { place })) => {
+            Err(format!("a manifest was found at an unspecified place ({place}), not checked"))
+        }
+        Ok(None) => Ok(None),
+        // A file that cannot be read and in which no manifest was met has none that could be judged.
+        Err(problem) if !problem.met => Ok(None),
+        Err(problem) => Err(problem.to_string()),
+    }
 }
 
 /// Manifests and bundles that lie in a folder must be those that are checked here: a loader may read them as data.
@@ -185,61 +234,88 @@ fn inside(request: &Request<'_>, found: &Found<'_>, rows: &mut Rows) {
 }
 
 /// Whom to believe, and when.
-struct Judge<'a> {
-    policy: &'a Policy,
+struct Judge<'t, 'a> {
+    trust: &'t Trust<'a>,
     roots: Vec<Vec<u8>>,
-    now: i64,
+    timestamp_roots: Vec<Vec<u8>>,
 }
 
-impl<'a> Judge<'a> {
-    fn new(policy: &'a Policy, now: i64, rows: &mut Rows) -> Self {
-        let mut roots = Vec::new();
-        for root in &policy.certificate_roots {
-            match root.to_der() {
-                Ok(der) => roots.push(der),
-                Err(error) => rows.add("policy", State::Unknown, error.problem()),
-            }
-        }
-        Judge { policy, roots, now }
+impl<'t, 'a> Judge<'t, 'a> {
+    fn new(trust: &'t Trust<'a>, rows: &mut Rows) -> Self {
+        let mut der = |roots: &[CertificateRoot]| {
+            let roots = roots.iter().filter_map(|root| match root.to_der() {
+                Ok(der) => Some(der),
+                Err(error) => {
+                    rows.add("policy", State::Unknown, error.problem());
+                    None
+                }
+            });
+            roots.collect::<Vec<_>>()
+        };
+        let (roots, timestamp_roots) = (der(&trust.policy.certificate_roots), der(&trust.policy.timestamp_roots));
+        Judge { trust, roots, timestamp_roots }
+    }
+
+    fn judge(&self, store: &[u8], asset: &Asset<'_>) -> Judged {
+        let clock = Clock { now: self.trust.now, timestamp_roots: &self.timestamp_roots };
+        alone::judge(store, asset, clock, &|signed| self.vouch(signed))
+    }
+
+    /// Why something that was signed here no longer counts, if so. Nothing dates it, so whatever was logged before counts
+    /// for nothing.
+    fn revoked(&self, signed: &Signed<'_>) -> Option<String> {
+        let certificates = signed.chain.iter().map(|der| Target::Certificate(Hash::sha256(der)));
+        let mut targets = std::iter::once(Target::Key(signed.key))
+            .chain(signed.statement.map(Target::Statement))
+            .chain(signed.marks.iter().copied().map(Target::Mark))
+            .chain(certificates);
+        targets.find_map(|target| self.trust.revoked(&target))
+    }
+
+    fn voice(&self, signed: &Signed<'_>) -> Result<Voice<'a>, Option<Doubt>> {
+        let said = Said { name: signed.title, relations: signed.relations, created: signed.not_before };
+        self.trust.voice(&signed.key, &said)
     }
 
     /// Asks the policy for one signer: by key, with the rights that the policy gives it, or else by certificate root.
     fn vouch(&self, signed: &Signed<'_>) -> (State, String) {
         let key = signed.key.short();
-        let statement = signed.statement.unwrap_or_default();
-        if let Some(reason) = self.policy.revocation(&signed.key, &statement, signed.marks) {
+        if let Some(reason) = self.revoked(signed) {
             return (State::Revoked, format!("{key}: {reason}"));
         }
-        let certificate = alone::certificate(signed.chain, &self.roots, self.now);
+        let certificate = alone::certificate(signed.chain, &self.roots, signed.stamped.unwrap_or(self.trust.now));
         if let Err((State::Invalid, problem)) = &certificate {
             return (State::Invalid, problem.clone());
         }
-        match (self.policy.signer(&signed.key), certificate) {
-            (Some(signer), _) if !signer.may_name(signed.title) => {
-                (State::UnknownSigner, format!("{}, who may not vouch for {:?}", signer.name, signed.title))
+        match (self.voice(signed), certificate) {
+            (Ok(Voice { signer, by_hand_over }), certificate) => {
+                let certified = match certificate {
+                    Ok(root) => format!("{root} vouches too"),
+                    Err((_, problem)) => format!("the policy vouches for the key itself: {problem}"),
+                };
+                let by = by_hand_over.map(|old| format!(", by hand-over from {}", old.short())).unwrap_or_default();
+                (State::Verified, format!("{} ({key}){by}; {certified}", signer.name))
             }
-            (Some(signer), certificate) => {
-                match signed.relations.iter().find(|relation| !signer.may_state(**relation)) {
-                    Some(relation) => {
-                        (State::UnknownSigner, format!("{}, who may not state the relation {relation}", signer.name))
-                    }
-                    None => {
-                        let certified = match certificate {
-                            Ok(root) => format!("{root} vouches too"),
-                            Err((_, problem)) => format!("the policy vouches for the key itself: {problem}"),
-                        };
-                        (State::Verified, format!("{} ({key}); {certified}", signer.name))
-                    }
-                }
-            }
-            (None, Ok(root)) => (State::Verified, format!("{key}; {root} vouches for it")),
-            (None, Err((state, problem))) => (state, format!("{key}; {problem}")),
+            (Err(Some(doubt)), _) => (doubt.state, format!("{key}; {}", doubt.text)),
+            (Err(None), Ok(root)) => (State::Verified, format!("{key}; {root} vouches for it")),
+            (Err(None), Err((state, problem))) => (state, format!("{key}; {problem}")),
+        }
+    }
+
+    /// A manifest has one signature, which is too few where the policy asks for more.
+    fn thresholds(&self, title: &str, signer: &str, prefix: &str, rows: &mut Rows) {
+        for threshold in self.trust.policy.thresholds(title) {
+            let asked_for = threshold.signers.as_ref().is_none_or(|signers| signers.iter().any(|name| name == signer));
+            let (count, required) = (u32::from(asked_for), threshold.required.get());
+            let state = if count >= required { State::Verified } else { State::UnknownSigner };
+            let detail = format!("{count} of {required} signers; a manifest alone has one signature");
+            rows.add(&format!("{prefix}threshold"), state, detail);
         }
     }
 
     /// How the policy calls this key, or else the certificate.
     fn name_of(&self, key: &crate::credential::keys::PublicKey, certificate: String) -> String {
-        self.policy.signer(key).map_or(certificate, |signer| signer.name.clone())
+        self.trust.policy.signer(key).map_or(certificate, |signer| signer.name.clone())
     }
 
     /// Rows on what the manifest is of: its name, a statement that it quotes, its age.
@@ -255,11 +331,11 @@ impl<'a> Judge<'a> {
             );
             rows.add(&format!("{prefix}statement"), State::Unknown, detail);
         }
-        let Some(days) = self.policy.require.max_age_days else { return };
+        let Some(days) = self.trust.policy.require.max_age_days else { return };
         // Nothing dates the signature but its certificate, which is older than it.
         let row = format!("{prefix}age");
         let since = rfc3339(about.not_before);
-        if self.now.saturating_sub(about.not_before) > i64::from(days) * 86_400 {
+        if self.trust.now.saturating_sub(about.not_before) > i64::from(days) * 86_400 {
             let detail = format!(
                 "signed after {since}, when its certificate begins; nothing proves that this was within {days} days"
             );
@@ -270,8 +346,8 @@ impl<'a> Judge<'a> {
     }
 
     /// The bundle of an input: a manifest here must name its statement, and its whole ancestry is checked.
-    fn input(&self, bundle: &Bundle, belief: &Belief<'_>, named: &[Hash], rows: &mut Rows) {
-        let examiner = Examiner::new(bundle, belief, self.policy, rows);
+    fn input(&self, bundle: &Bundle, belief: &Belief<'a>, named: &[Hash], rows: &mut Rows) {
+        let examiner = Examiner::new(bundle, belief, self.trust.policy, rows);
         let Some(record) = bundle.records.first() else { return };
         let verified = record.statement.verify().map(|verified| verified.payload);
         let Some(payload) = rows.attempt("bundle", verified) else { return };
@@ -293,29 +369,10 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// DER of the policy's roots; those that cannot be read vouch for nobody.
-pub fn roots(policy: &Policy) -> Vec<Vec<u8>> {
-    policy.certificate_roots.iter().filter_map(|root: &CertificateRoot| root.to_der().ok()).collect()
-}
-
-/// Judges a store that lies alone, without the bytes that it is about: what `manifest read` shows.
-pub fn inspect(store: &[u8], policy: &Policy, now: i64) -> Judged {
-    let judge = Judge { policy, roots: roots(policy), now };
-    alone::judge(store, &Asset::Unseen, &|signed| judge.vouch(signed))
-}
-
-/// As [`inspect`], for a medium that carries it.
-pub fn inspect_carried(
-    carried: &Carried,
-    source: &dyn countermark_formats::ReadAt,
-    policy: &Policy,
-    now: i64,
-) -> Judged {
-    let judge = Judge { policy, roots: roots(policy), now };
-    let found = match &carried.binding {
-        Binding::Holds(code) => Ok(&**code),
-        Binding::Broken(problem) => Err(&**problem),
-    };
-    let asset = Asset::Medium { format: carried.format, source, found };
-    alone::judge(&carried.store, &asset, &|signed| judge.vouch(signed))
+/// Judges a store by itself: what `manifest read` shows. Without `asset` the bytes that it is about are not at hand.
+pub fn inspect(store: &[u8], asset: Option<&Asset<'_>>, belief: &Belief<'_>) -> (Judged, Vec<Check>) {
+    let (mut rows, no_policy) = (Rows::default(), Policy::default());
+    let trust = Trust::new(belief, &no_policy, &[], &mut rows);
+    let judge = Judge::new(&trust, &mut rows);
+    (judge.judge(store, asset.unwrap_or(&Asset::Unseen)), rows.0)
 }

@@ -3,20 +3,81 @@
 use std::collections::BTreeSet;
 
 use super::hand_overs::Doubt;
-use super::trust::Standing;
+use super::trust::{Standing, Trust};
 use super::{Examiner, Rows};
 use crate::credential::keys::PublicKey;
 use crate::credential::policy::{Signer, Threshold};
 use crate::credential::revocation::Target;
 use crate::digest::Hash;
+use crate::graph::Relation;
 use crate::graph::statement::Statement;
 use crate::verdict::State;
 
-/// Somebody in the policy for whom a key may speak about a statement.
-struct Voice<'a> {
-    signer: &'a Signer,
+/// Somebody in the policy for whom a key may speak.
+pub(super) struct Voice<'a> {
+    pub signer: &'a Signer,
     /// The signer's own key, when that is another one.
-    by_hand_over: Option<PublicKey>,
+    pub by_hand_over: Option<PublicKey>,
+}
+
+/// What somebody says, as far as the policy asks who may say it.
+pub(super) struct Said<'a> {
+    /// Name of the artifact.
+    pub name: &'a str,
+    /// Relations to its parents.
+    pub relations: &'a [Relation],
+    /// When it was made, in Unix seconds: the signer's word, or the earliest that it can be.
+    pub created: i64,
+}
+
+impl<'a> Trust<'a> {
+    /// The one for whom `key` may say this, or why there is nobody; no reason when nobody is known at all.
+    pub fn voice(&self, key: &PublicKey, said: &Said<'_>) -> Result<Voice<'a>, Option<Doubt>> {
+        let mut doubt = None;
+        if let Some(signer) = self.policy.signer(key) {
+            match self.permits(signer, said) {
+                Ok(()) => return Ok(Voice { signer, by_hand_over: None }),
+                Err(denied) => doubt = Some(denied),
+            }
+        }
+        for origin in self.hand_overs.origins(key) {
+            let Some(signer) = self.policy.signer(&origin.key) else { continue };
+            let denied = match origin.doubt {
+                Some(denied) => denied,
+                None => match self.permits(signer, said) {
+                    Ok(()) => return Ok(Voice { signer, by_hand_over: Some(origin.key) }),
+                    Err(denied) => denied,
+                },
+            };
+            doubt.get_or_insert(denied);
+        }
+        Err(doubt)
+    }
+
+    /// Whether the policy lets this signer say this, at this time.
+    fn permits(&self, signer: &Signer, said: &Said<'_>) -> Result<(), Doubt> {
+        let name = &signer.name;
+        let refuse = |state, text| Err(Doubt { state, text });
+        if !signer.may_name(said.name) {
+            return refuse(State::UnknownSigner, format!("{name} may not vouch for {:?}", said.name));
+        }
+        if let Some(relation) = said.relations.iter().find(|relation| !signer.may_state(**relation)) {
+            return refuse(State::UnknownSigner, format!("{name} may not state the relation {relation}"));
+        }
+        if let Some(from) = signer.from.filter(|from| said.created < from.0) {
+            return refuse(State::UnknownSigner, format!("{name} may vouch for what was made from {from} on"));
+        }
+        let Some(until) = signer.until else { return Ok(()) };
+        if said.created > until.0 {
+            return refuse(State::UnknownSigner, format!("{name} may vouch for what was made until {until}"));
+        }
+        if self.now > until.0 {
+            // Whoever has the key can write any date.
+            let text = format!("{name} could vouch until {until}, and nothing proves that this was made before that");
+            return refuse(State::Unknown, text);
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Examiner<'a> {
@@ -74,57 +135,16 @@ impl<'a> Examiner<'a> {
 
     /// The one for whom `key` may speak about this statement, or why there is nobody.
     fn voice(&self, key: &PublicKey, statement: &Statement) -> Result<Voice<'a>, Doubt> {
-        let policy = self.trust.policy;
-        let mut doubt = None;
-        if let Some(signer) = policy.signer(key) {
-            match self.permits(signer, statement) {
-                Ok(()) => return Ok(Voice { signer, by_hand_over: None }),
-                Err(denied) => doubt = Some(denied),
-            }
-        }
-        for origin in self.trust.hand_overs.origins(key) {
-            let Some(signer) = policy.signer(&origin.key) else { continue };
-            let denied = match origin.doubt {
-                Some(denied) => denied,
-                None => match self.permits(signer, statement) {
-                    Ok(()) => return Ok(Voice { signer, by_hand_over: Some(origin.key) }),
-                    Err(denied) => denied,
-                },
-            };
-            doubt.get_or_insert(denied);
-        }
-        Err(doubt.unwrap_or_else(|| {
-            let text = format!("nobody in the policy vouches for {key}");
-            Doubt { state: State::UnknownSigner, text }
-        }))
-    }
-
-    /// Whether the policy lets this signer say this, at this time.
-    fn permits(&self, signer: &Signer, statement: &Statement) -> Result<(), Doubt> {
-        let name = &signer.name;
-        let refuse = |state, text| Err(Doubt { state, text });
-        if !signer.may_name(statement.name()) {
-            return refuse(State::UnknownSigner, format!("{name} may not vouch for {:?}", statement.name()));
-        }
-        let parents = &statement.predicate.parents;
-        if let Some(parent) = parents.iter().find(|parent| !signer.may_state(parent.relation)) {
-            return refuse(State::UnknownSigner, format!("{name} may not state the relation {}", parent.relation));
-        }
+        let relations: Vec<Relation> = statement.predicate.parents.iter().map(|parent| parent.relation).collect();
         // The statement was parsed, so its time is readable.
         let created = statement.created().unwrap_or(i64::MAX);
-        if let Some(from) = signer.from.filter(|from| created < from.0) {
-            return refuse(State::UnknownSigner, format!("{name} may vouch for what was made from {from} on"));
-        }
-        let Some(until) = signer.until else { return Ok(()) };
-        if created > until.0 {
-            return refuse(State::UnknownSigner, format!("{name} may vouch for what was made until {until}"));
-        }
-        if self.trust.now > until.0 {
-            // Whoever has the key can write any date.
-            let text = format!("{name} could vouch until {until}, and nothing proves that this was made before that");
-            return refuse(State::Unknown, text);
-        }
-        Ok(())
+        let said = Said { name: statement.name(), relations: &relations, created };
+        self.trust.voice(key, &said).map_err(|doubt| {
+            doubt.unwrap_or_else(|| {
+                let text = format!("nobody in the policy vouches for {key}");
+                Doubt { state: State::UnknownSigner, text }
+            })
+        })
     }
 
     /// Counts the different signers that the policy lets vouch for this statement.
