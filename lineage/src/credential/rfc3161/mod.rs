@@ -243,11 +243,11 @@ fn attribute(signer: &SignerInfo, oid: ObjectIdentifier) -> Result<Option<Any>, 
 /// in its place.
 fn check_certificate_id(token: &Token) -> Result<(), Refusal> {
     let der = token.leaf.to_der().map_err(|error| refuse(format!("a certificate: {error}")))?;
-    let (any, digest): (Any, fn(&[u8]) -> Vec<u8>) = match attribute(&token.signer, SIGNING_CERTIFICATE_V2)? {
-        Some(any) => (any, |der| HashFunction::Sha256.digest(der)),
+    let (any, default) = match attribute(&token.signer, SIGNING_CERTIFICATE_V2)? {
+        Some(any) => (any, HashFunction::Sha256.digest(&der)),
         None => match attribute(&token.signer, SIGNING_CERTIFICATE)? {
             // Here only a second pre-image would help an attacker, and SHA-1 still withstands that.
-            Some(any) => (any, |der| Sha1::digest(der).to_vec()),
+            Some(any) => (any, Sha1::digest(&der).to_vec()),
             None => return Err(refuse("no signed attribute names the signer's certificate")),
         },
     };
@@ -255,7 +255,7 @@ fn check_certificate_id(token: &Token) -> Result<(), Refusal> {
     let named = named.map_err(|error| refuse(format!("the name of the signer's certificate: {error}")))?;
     let id = named.certs.first().ok_or_else(|| refuse("no certificate is named"))?;
     let expected = match &id.algorithm {
-        None => digest(&der),
+        None => default,
         Some(algorithm) => {
             let hash = HashFunction::from_oid(&algorithm.oid);
             hash.map(|hash| hash.digest(&der)).ok_or_else(|| {
