@@ -1,5 +1,5 @@
-//! Manifests in model files: the first byte picks the format, the rest is the file. What is found is where it is said to be,
-//! and taking it out and putting it in are each other's reverse.
+//! Manifests in model files, taken for each format. What is found is where it is said to be, and taking it out and putting it
+//! in are each other's reverse.
 #![no_main]
 
 use std::sync::Arc;
@@ -17,9 +17,13 @@ fn bytes(source: &dyn ReadAt) -> Vec<u8> {
     bytes
 }
 
-fuzz_target!(|data: &[u8]| {
-    let Some((pick, file)) = data.split_first() else { return };
-    let (name, format) = FORMATS[usize::from(*pick) % FORMATS.len()];
+fuzz_target!(|file: &[u8]| {
+    for (name, format) in FORMATS {
+        check(file, name, format);
+    }
+});
+
+fn check(file: &[u8], name: &str, format: Format) {
     let source: Source = Arc::new(file.to_vec());
     match manifest::find(name, &*source, Some(format)) {
         Ok(Some(Found::Embedded(found))) => {
@@ -49,4 +53,4 @@ fuzz_target!(|data: &[u8]| {
         }
         _ => {}
     }
-});
+}
