@@ -186,7 +186,9 @@ fn both_places_are_checked() {
     else {
         panic!("not found")
     };
-    let (_, span) = embed::find("m", &(std::sync::Arc::new(good.clone()) as _)).unwrap().unwrap();
+    let Ok(Some(Found::Embedded(manifest::Embedded { span, .. }))) = manifest::find("m", &good, None) else {
+        panic!("not found")
+    };
     let mut file = good.clone();
     assert_eq!(other.store.len(), store.len());
     file[span.start as usize..span.end as usize].copy_from_slice(manifest::encode(&other.store).as_bytes());
