@@ -5,70 +5,19 @@
 //! all rows of a round one after the other, so that a busy machine is busy for all of them. `b3sum` is
 //! `cargo install b3sum`; a tool that is missing is said to be.
 
+mod table;
+
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use countermark::io::cache::FileCache;
 use countermark::io::files;
 use countermark::lineage::digest::artifact::{Cache, Sha256, Wants};
 use countermark::lineage::digest::{Hash, blob};
 
-/// Wall and CPU seconds.
-#[derive(Clone, Copy)]
-struct Cost {
-    wall: f64,
-    cpu: f64,
-}
-
-impl Cost {
-    fn min(self, other: Cost) -> Cost {
-        Cost { wall: self.wall.min(other.wall), cpu: self.cpu.min(other.cpu) }
-    }
-}
-
-/// CPU seconds of this process and of the children that it waited for, in steps of a hundredth.
-fn cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    // utime, stime, cutime, cstime: fields 14 to 17 of proc(5), the first two of which stand before the bracket.
-    fields[11..15].iter().map(|field| field.parse::<f64>().unwrap()).sum::<f64>() / 100.0
-}
-
-fn cost(work: &dyn Fn()) -> Cost {
-    let (cpu_before, since) = (cpu(), Instant::now());
-    work();
-    Cost { wall: since.elapsed().as_secs_f64(), cpu: cpu() - cpu_before }
-}
-
-struct Row<'a> {
-    what: &'a str,
-    /// Row to compare with, and whether by CPU too.
-    beside: Option<usize>,
-    work: Box<dyn Fn() + 'a>,
-}
-
-fn table(title: &str, amount: f64, unit: &str, rounds: usize, rows: &[Row<'_>]) {
-    let mut costs: Vec<Option<Cost>> = vec![None; rows.len()];
-    for _ in 0..rounds {
-        for (row, best) in rows.iter().zip(&mut costs) {
-            let now = cost(&*row.work);
-            *best = Some(best.map_or(now, |best| best.min(now)));
-        }
-    }
-    println!("\n| {title} | wall | CPU | {unit}/s | wall, CPU beside |\n|---|---|---|---|---|");
-    for (row, cost) in rows.iter().zip(&costs) {
-        let Some(cost) = cost else { continue };
-        let beside = row.beside.and_then(|index| costs[index].map(|other| (index, other)));
-        let beside = beside.map_or_else(String::new, |(index, other)| {
-            let (wall, cpu) = (other.wall / cost.wall, other.cpu / cost.cpu.max(0.01));
-            format!("{wall:.2}, {cpu:.2} × {}", rows[index].what)
-        });
-        println!("| {} | {:.3} s | {:.2} s | {:.2} | {beside} |", row.what, cost.wall, cost.cpu, amount / cost.wall);
-    }
-}
+use table::{Row, table};
 
 fn run(command: &mut Command) {
     assert!(command.stdout(Stdio::null()).status().unwrap().success());

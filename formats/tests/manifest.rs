@@ -146,6 +146,16 @@ fn safetensors_that_could_be_read_in_two_ways() {
     assert!(found("m", &safetensors(&format!("{{{tensor}}}"), 5)).is_none());
 }
 
+/// A header that is made to be slow: a million strings before the one escape.
+#[test]
+fn a_long_header_is_gone_through_once() {
+    let strings = r#""a","#.repeat(1 << 20);
+    let header = format!(r#"{{"b":[{strings}"\"]}}"#);
+    assert!(found("m.safetensors", &safetensors(&header, 0)).is_none());
+    let fields = [&VERSION[..], &[0x20, 1].repeat(1 << 20)].concat();
+    assert!(found("m.onnx", &fields).is_none());
+}
+
 #[test]
 fn an_undo_that_cannot_be_true_is_refused() {
     let file = safetensors(&format!(r#"{{"__metadata__":{{"a":"b"}},{TENSOR}}}"#), 5);
@@ -271,6 +281,8 @@ fn parquet_footers_of_every_kind() {
         vec![version, rows, groups],
         vec![version, rows, groups, (0x28, created)],
         vec![version, rows, groups, (0x08, b"\x0c\x03abc")],
+        // The same, its number longer than it need be.
+        vec![version, rows, groups, (0x08, b"\x8c\x00\x03abc")],
         vec![],
         vec![version, rows, groups, (0x19, &[0x0c])],
         vec![version, rows, groups, (0x19, &[0x0c]), (0x18, created)],

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use countermark::formats::manifest::{self, Found};
 use countermark::lineage::bundle::{Bundle, Bytes};
-use countermark::lineage::credential::c2pa;
+use countermark::lineage::credential::{c2pa, embedded};
 use countermark::lineage::graph::Relation;
 use countermark::lineage::verdict::{State, Verdict};
 use countermark::sign::{self, ParentRequest};
@@ -186,7 +186,9 @@ fn both_places_are_checked() {
     else {
         panic!("not found")
     };
-    let (_, span) = embed::find("m", &(std::sync::Arc::new(good.clone()) as _)).unwrap().unwrap();
+    let Ok(Some(Found::Embedded(manifest::Embedded { span, .. }))) = manifest::find("m", &good, None) else {
+        panic!("not found")
+    };
     let mut file = good.clone();
     assert_eq!(other.store.len(), store.len());
     file[span.start as usize..span.end as usize].copy_from_slice(manifest::encode(&other.store).as_bytes());
@@ -322,6 +324,11 @@ fn what_cannot_be_embedded_is_refused_before_anything_is_written() {
     let tensor = [&[1 << 3, 3, 2 << 3, 2, 14 << 3, 1][..], &field(8, b"w"), &place].concat();
     world.write("outside.onnx", &[&[1 << 3, 8][..], &field(7, &field(5, &tensor))].concat());
     assert!(refused("outside.onnx", "new").contains("name the whole folder"));
+    let source = |name: &str| std::sync::Arc::new(fs::read(world.at(name)).unwrap()) as countermark::formats::Source;
+    let elsewhere = embedded::lies_elsewhere("outside.onnx", &source("outside.onnx"));
+    assert!(elsewhere.is_some_and(|reason| reason.contains("w.bin")));
+    let whole = std::sync::Arc::new(others()[0].1.clone()) as countermark::formats::Source;
+    assert_eq!(embedded::lies_elsewhere("m.onnx", &whole), None);
 }
 
 /// Names of everything below, sorted.

@@ -51,6 +51,20 @@ struct List {
     after: Option<(Field, Range<usize>)>,
 }
 
+impl List {
+    /// What follows the metadata. A header that counts from the field before is written anew when that is another one.
+    fn rest(&self, footer: &[u8], was: i16, now: i16) -> Vec<u8> {
+        match &self.after {
+            Some((after, header)) if after.is_short && was != now => {
+                let mut rest = thrift::field_header(*after, now);
+                rest.extend_from_slice(&footer[header.end..]);
+                rest
+            }
+            _ => footer[self.end..].to_vec(),
+        }
+    }
+}
+
 /// What a walk over the footer gives.
 struct Walked {
     list: List,
@@ -105,14 +119,8 @@ pub(super) fn insert(source: &Source, value: u64) -> Result<Insertion> {
     let span = begin + first.len() as u64..begin + first.len() as u64 + value;
     first.resize(first.len() + value as usize, b'A');
     first.push(0);
-    let rest = match list.after.filter(|_| made) {
-        Some((after, header)) => {
-            first.extend(thrift::field_header(after, KEY_VALUE_METADATA));
-            header.end
-        }
-        None => list.end,
-    };
-    first.extend_from_slice(&footer[rest..]);
+    let old_before = if made { list.before } else { KEY_VALUE_METADATA };
+    first.extend(list.rest(&footer, old_before, KEY_VALUE_METADATA));
     let first = with_tail(first)?;
     let view = Pieces::new(source.clone(), vec![Piece::From(0..begin), Piece::Held(first)]);
     Ok(Insertion { format: Format::Parquet, view, span, undo: Undo { made, header: None } })
@@ -130,14 +138,7 @@ impl Entry {
                 return Err(malformed(self.begin, "the metadata was made for the manifest, but holds more"));
             }
             old = footer[..list.begin].to_vec();
-            let rest = match &list.after {
-                Some((after, header)) => {
-                    old.extend(thrift::field_header(*after, list.before));
-                    header.end
-                }
-                None => list.end,
-            };
-            old.extend_from_slice(&footer[rest..]);
+            old.extend(list.rest(footer, KEY_VALUE_METADATA, list.before));
         } else {
             old = footer[..list.header.start].to_vec();
             old.extend(thrift::list_header(list.count - 1));

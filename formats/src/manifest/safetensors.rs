@@ -175,9 +175,10 @@ fn mentions(header: &[u8]) -> bool {
     if memchr::memmem::find(header, KEY.as_bytes()).is_some() {
         return true;
     }
-    // Without an escape there is no other spelling.
+    // Behind the last escape there is no other spelling.
+    let Some(last) = memchr::memrchr(b'\\', header) else { return false };
     let mut at = 0;
-    while memchr::memchr(b'\\', &header[at..]).is_some() {
+    while at <= last {
         let Some(begin) = memchr::memchr(b'"', &header[at..]).map(|found| at + found) else { return false };
         let end = string_end(header, begin);
         if spells(&header[begin..end], KEY) {

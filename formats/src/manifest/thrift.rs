@@ -175,10 +175,10 @@ pub(super) fn list_header(count: usize) -> Vec<u8> {
     header
 }
 
-/// The header of a field that comes after the one of id `last`.
+/// The header of a field that comes after the one of id `last`, which is less.
 pub(super) fn field_header(field: Field, last: i16) -> Vec<u8> {
-    match field.id.checked_sub(last) {
-        Some(delta @ 1..=15) if field.is_short => vec![(delta as u8) << 4 | field.kind],
+    match field.id - last {
+        delta @ 1..=15 => vec![(delta as u8) << 4 | field.kind],
         _ => {
             let mut header = vec![field.kind];
             varint(((field.id as i64) << 1 ^ (field.id as i64) >> 63) as u64, &mut header);

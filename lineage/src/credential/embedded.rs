@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use countermark_formats::Source;
 use countermark_formats::manifest::{self, Format, Undo};
+use countermark_formats::{Source, Tensors};
 
 use super::assertions::{self, Bound, lineage, ours};
 use super::c2pa::{self, BINDING, Refusal};
@@ -58,6 +58,14 @@ pub fn sha256(
     let splice = embedded.without_value();
     let wants = blob::Wants { spliced: Some(&splice), ..blob::Wants::default() };
     Ok(blob::digests(&**source, wants, progress)?.spliced.unwrap_or_default())
+}
+
+/// Why the file called `name` is not the whole model, when it is an ONNX model whose weights lie in other files: no manifest
+/// inside it covers those. Reads the model's structure only.
+pub fn lies_elsewhere(name: &str, source: &Source) -> Option<String> {
+    let is_onnx = name.to_ascii_lowercase().ends_with(".onnx");
+    let opened = is_onnx.then(|| Tensors::open(&[("model.onnx".to_owned(), source.clone())]));
+    opened.and_then(Result::err).map(|error| error.to_string())
 }
 
 /// Judges an embedded manifest by itself, without a statement: the rows of [`c2pa::inspect`], and the binding. `sha256` is

@@ -66,10 +66,6 @@ impl Kept {
     }
 
     fn read(&self, source: &dyn ReadAt, buffer: &mut [u8], offset: u64) -> io::Result<Vec<Range<u64>>> {
-        if self.pieces.is_empty() {
-            source.read_exact_at(buffer, offset)?;
-            return Ok(Vec::from([offset..offset + buffer.len() as u64]));
-        }
         let missing = self.fill(buffer, offset);
         for range in &missing {
             let inside = (range.start - offset) as usize..(range.end - offset) as usize;

@@ -27,6 +27,9 @@ use crate::files::{PUBLIC, Replacement};
 /// Bytes per read.
 const BLOCK: usize = 4 << 20;
 
+/// Checks a store whose text stands at this range, given SHA-256 of all other bytes.
+type Accept<'a> = dyn Fn(&[u8], &Range<u64>, [u8; 32]) -> Result<(), C2paError> + 'a;
+
 const SIDECAR: &str = "application/c2pa";
 
 /// A copy with its manifest inside that does not have its name yet.
@@ -117,7 +120,7 @@ fn write(
     out: &Path,
     signer: &Signer,
     progress: &dyn Fn(u64),
-    check: &dyn Fn(&[u8], &Range<u64>, [u8; 32]) -> Result<(), C2paError>,
+    check: &Accept<'_>,
 ) -> Result<Prepared, C2paError> {
     let name = release.name.to_owned();
     let place = |length| {
