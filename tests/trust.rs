@@ -14,6 +14,7 @@ use countermark::lineage::credential::revocation::{Entry, Keeps, Kind, List, Rev
 use countermark::lineage::digest::Hash;
 use countermark::lineage::graph::Relation;
 use countermark::lineage::graph::statement::rfc3339;
+use countermark::lineage::graph::store::{Batch, VerifiedStatement};
 use countermark::lineage::verdict::{State, Verdict};
 use countermark::mark::{self, EmbedRequest};
 use countermark::sign::{self, ParentRequest, Request, Signed};
@@ -226,6 +227,22 @@ fn as_many_signers_as_the_policy_asks_for() {
     bundle.records[1].statement.signatures.truncate(1);
     lab.write_bundle("solo", &bundle);
     expect(&lab.judge("solo", policy()), State::UnknownSigner, "parent team-a: threshold", "1 of 2");
+}
+
+#[test]
+fn a_store_keeps_the_first_signature_and_checks_all() {
+    let lab = Lab::new(&["alice", "bob"]);
+    lab.sign("alice", "a", &[]);
+    lab.cosign("bob", "a").unwrap();
+    let mut bundle = lab.bundle("a");
+    let envelope = bundle.records[0].statement.clone();
+    assert_eq!(Batch::of("a", &bundle).unwrap().len(), 1);
+    let stored = VerifiedStatement::verify(&envelope).unwrap();
+    assert_eq!(stored.envelope().signatures, envelope.signatures[..1]);
+    let again = VerifiedStatement::from_parts(stored.payload(), stored.signature()).unwrap();
+    assert_eq!(again.envelope(), stored.envelope());
+    bundle.records[0].statement.signatures[1].sig = bundle.records[0].statement.signatures[0].sig.clone();
+    assert!(Batch::of("a", &bundle).is_err());
 }
 
 #[test]
@@ -522,6 +539,16 @@ fn a_thief_hands_nothing_over() {
     revoke("successor.json", &|entry| entry.successor = Some(lab.public("alice-2")));
     expect(&judge("loot", "successor.json", ""), State::Revoked, "signer", "does not count");
     expect_good(&judge("model", "successor.json", ""), "signer", "by hand-over");
+    // Once the list has settled which hand-over counts, the thief's spoils nothing, even in the same bundle.
+    let spoilt = lab.bundle("loot").hand_overs;
+    let mut both = lab.bundle("model");
+    both.hand_overs.extend(spoilt);
+    let good = lab.bundle("model");
+    lab.write_bundle("model", &both);
+    expect_good(&judge("model", "kept.json", ""), "signer", "by hand-over");
+    expect_good(&judge("model", "successor.json", ""), "signer", "by hand-over");
+    expect(&judge("model", "empty.json", ""), State::Invalid, "hand-over", "to one only");
+    lab.write_bundle("model", &good);
     // The new key can be revoked like any other.
     let new = Entry::new(Target::Key(lab.public("alice-2")), Kind::Lost, "gone", keyset::now());
     lab.revoke("issuer", "new.json", Some(new), false);

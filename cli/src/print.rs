@@ -89,7 +89,7 @@ fn meaning(state: State) -> (State, &'static str) {
         State::Unknown => "something could not be checked",
         State::Absent => "no provenance found",
         State::Invalid => "something that was checked is wrong",
-        State::Revoked => "the signer, the statement or a mark was revoked",
+        State::Revoked => "the signer, the statement, a mark or a certificate was revoked",
     };
     (state, text)
 }
@@ -97,8 +97,12 @@ fn meaning(state: State) -> (State, &'static str) {
 fn help(state: State) -> Option<&'static str> {
     match state {
         State::Verified | State::Unanchored => None,
-        State::Stale => Some("ask the maker for a newer release, or raise max_age_days in the policy"),
-        State::UnknownSigner => Some("name the policy of somebody you trust with --policy FILE"),
+        State::Stale => {
+            Some("the rows marked ? say what is too old: ask for a newer release, or for the newest revocation list")
+        }
+        State::UnknownSigner => Some(
+            "name the policy of somebody you trust with --policy FILE; the rows marked ? say whose word is missing",
+        ),
         State::Unknown => Some("the rows marked ? say what is missing; ask the maker for the complete bundle"),
         State::Absent => Some("name the bundle with --bundle FILE, or ask the maker for one"),
         State::Invalid => Some("do not use it; the rows marked ✗ say what differs from what was signed"),

@@ -61,15 +61,20 @@ impl HandOvers {
             }
         }
         let mut next: BTreeMap<PublicKey, BTreeSet<PublicKey>> = BTreeMap::new();
-        for (signed, _) in found.values() {
+        // One that does not count makes neither a fork nor a circle: a thief could spoil what the list has settled.
+        let is_settled = |doubt: &Option<Doubt>| doubt.as_ref().is_some_and(|doubt| doubt.state == State::Revoked);
+        for (signed, _) in found.values().filter(|(_, doubt)| !is_settled(doubt)) {
             next.entry(signed.content.from).or_default().insert(signed.content.to);
         }
         let mut hand_overs = HandOvers::default();
         let mut told = BTreeSet::new();
         for (signed, doubt) in found.into_values() {
             let (from, to) = (signed.content.from, signed.content.to);
-            let problem = if next[&from].len() > 1 {
-                Some(format!("{} was handed over to {} keys, and can be to one only", from.short(), next[&from].len()))
+            let heirs = next.get(&from).map_or(0, BTreeSet::len);
+            let problem = if is_settled(&doubt) {
+                None
+            } else if heirs > 1 {
+                Some(format!("{} was handed over to {heirs} keys, and can be to one only", from.short()))
             } else if is_circle(&from, &next) {
                 Some(format!("{} is handed over in a circle", from.short()))
             } else {
@@ -87,18 +92,27 @@ impl HandOvers {
     /// The keys whose rights came to `key`, the nearest first, over at most [`MAX_CHAIN`] hand-overs.
     pub fn origins(&self, key: &PublicKey) -> Vec<Origin> {
         let mut origins: Vec<Origin> = Vec::new();
-        let mut edge = vec![(*key, None)];
-        for _ in 0..MAX_CHAIN {
-            let mut further = Vec::new();
-            for (key, doubt) in edge {
-                for link in self.by_new_key.get(&key).into_iter().flatten() {
-                    // Without forks and circles, each key is met once.
-                    let worst = doubt.clone().or_else(|| link.doubt.clone());
-                    further.push((link.from, worst.clone()));
-                    origins.push(Origin { key: link.from, doubt: worst });
+        let mut met = BTreeSet::from([*key]);
+        // A key to which an undoubted way leads is not met again on a doubtful one.
+        for is_doubtful in [false, true] {
+            let mut edge = vec![(*key, None::<Doubt>)];
+            for _ in 0..MAX_CHAIN {
+                let mut further = Vec::new();
+                for (key, doubt) in edge {
+                    let links = self.by_new_key.get(&key).into_iter().flatten();
+                    for link in links.filter(|link| is_doubtful || link.doubt.is_none()) {
+                        let worst = doubt.clone().or_else(|| link.doubt.clone());
+                        if met.insert(link.from) {
+                            origins.push(Origin { key: link.from, doubt: worst.clone() });
+                            further.push((link.from, worst));
+                        } else if is_doubtful && worst.is_none() {
+                            // The same way again, which may lead on to a doubtful one.
+                            further.push((link.from, None));
+                        }
+                    }
                 }
+                edge = further;
             }
-            edge = further;
         }
         origins
     }
