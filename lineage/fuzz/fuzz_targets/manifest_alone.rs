@@ -2,7 +2,7 @@
 //! says that damage is verified.
 #![no_main]
 
-use countermark_lineage::credential::alone::{Asset, judge};
+use countermark_lineage::credential::alone::{Asset, Clock, judge};
 use countermark_lineage::credential::c2pa;
 use countermark_lineage::verdict::State;
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         Asset::Whole([0; 32]),
         Asset::Medium { format, source: &store_as_medium, found: Ok("assertion.dataHash.match") },
     ] {
-        let judged = judge(store, &asset, &nobody);
+        let judged = judge(store, &asset, Clock::default(), &nobody);
         assert!(judged.rows.iter().any(|row| row.state != State::Verified));
     }
     let _ = (c2pa::read(store), c2pa::signer_key(store), c2pa::inspect(store, &[], 0));
