@@ -1,4 +1,4 @@
-//! A manifest inside the file that it is about: put in, and found again.
+//! A manifest inside the file that it is about.
 //!
 //! [`embed()`] writes a copy of a file with a manifest that stands by itself. A release has a statement too, and is made by
 //! [`crate::sign`] with [`embed`](crate::sign::Request::embed).
@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countermark_formats::ReadAt;
 use countermark_formats::manifest::{self, Found};
-use countermark_formats::{ReadAt, Source};
 use countermark_io::c2pa::Signer;
 use countermark_io::c2pa::embed::prepare_alone;
 use countermark_io::{files, keys};
@@ -109,16 +109,4 @@ pub(crate) fn before(artifact: &Artifact, store: Option<&[u8]>) -> Result<Option
     };
     let original = found.take_out(source, &said.undo).map_err(format)?;
     Ok(Some(artifact.with_files(vec![(name.clone(), Arc::new(original.view) as Arc<dyn ReadAt>)])))
-}
-
-/// The manifest store inside a file, and the range of its text; `None` when there is none. Nothing is verified.
-///
-/// # Errors
-/// When the file cannot be read, or could be read in two ways.
-pub fn find(name: &str, source: &Source) -> Result<Option<(Vec<u8>, Range<u64>)>, Error> {
-    let found = manifest::find(name, &**source, None);
-    match found.map_err(|problem| Error::Format { path: name.to_owned(), source: problem.error })? {
-        Some(Found::Embedded(found)) => Ok(Some((found.store, found.span))),
-        _ => Ok(None),
-    }
 }
