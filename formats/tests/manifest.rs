@@ -274,8 +274,10 @@ fn list(entries: &[Vec<u8>]) -> Vec<u8> {
 
 #[test]
 fn parquet_footers_of_every_kind() {
-    let (version, rows, created): ((u8, &[u8]), (u8, &[u8]), &[u8]) = ((0x15, &[4]), (0x26, &[8]), b"\x03abc");
-    let groups: (u8, &[u8]) = (0x19, &[0x1c, 0x16, 2, 0]);
+    type Field = (u8, &'static [u8]);
+    let (version, rows): (Field, Field) = ((0x15, &[4]), (0x26, &[8]));
+    let created: &[u8] = b"\x03abc";
+    let groups: Field = (0x19, &[0x1c, 0x16, 2, 0]);
     // Without metadata: at the end, before created_by, and before one in the long form.
     for fields in [
         vec![version, rows, groups],
@@ -310,6 +312,7 @@ fn parquet_that_could_be_read_in_two_ways() {
     let claimed = |footer: u32| [&whole[..length - 8], &footer.to_le_bytes(), b"PAR1"].concat();
     let footer = (length - 8 - 11) as u32;
     let deep = [vec![0x4c], vec![0x1c; 100], vec![0; 101]].concat();
+    let one = list(std::slice::from_ref(&good));
     let mut no_value = pair(KEY, b"");
     no_value.truncate(no_value.len() - 3);
     no_value.push(0);
@@ -318,8 +321,8 @@ fn parquet_that_could_be_read_in_two_ways() {
         (with(&[no_value]), "one key and one value"),
         (with(&[[&good[..good.len() - 1], &[0x15, 2, 0]].concat()]), "one key and one value"),
         (with(&[pair(KEY, b"QR==")]), "canonical"),
-        (parquet(&[(0x59, &list(&[good.clone()])), (0x09, &[&[10][..], &list(&[good.clone()])].concat())]), "twice"),
-        (parquet(&[(0x59, &list(&[good.clone()])), (0x3c, &[0])]), "encrypted"),
+        (parquet(&[(0x59, &one), (0x09, &[&[10][..], &one].concat())]), "twice"),
+        (parquet(&[(0x59, &one), (0x3c, &[0])]), "encrypted"),
         ([&whole[..length - 4], b"PARE"].concat(), "encrypted"),
         ([&whole[..length - 4], b"PAR2"].concat(), "PAR1"),
         (claimed(footer + 1), "Parquet"),
