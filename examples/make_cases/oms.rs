@@ -15,7 +15,7 @@ use countermark::lineage::digest::pieces::{Function, digest, hex};
 use countermark::oms::{SignRequest, sign};
 use countermark::silent;
 
-use crate::certificates::{CERTIFICATE_SIGN, CODE_SIGNING, DIGITAL_SIGNATURE, Key, Template, purpose};
+use crate::certificates::{CERTIFICATE_SIGN, CODE_SIGNING, DIGITAL_SIGNATURE, Template, purpose};
 use crate::{Case, Result, World};
 
 /// Files of the model, the bundles, and a model with one file more.
@@ -56,6 +56,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     forge.statements()?;
     forge.files()?;
     forge.certificates()?;
+    forge.releases(world)?;
     Ok(forge.cases)
 }
 
@@ -403,11 +404,9 @@ impl Forge {
         let signer = |key: std::sync::Arc<dyn PrivateKey>| {
             move |bytes: &[u8]| signature_to_der(Algorithm::P256, &key.sign(bytes).expect("a key in memory"))
         };
-        let (sign_root, sign_middle, sign_stranger) =
+        let (by_root, by_middle, by_stranger) =
             (signer(root.clone()), signer(middle.clone()), signer(stranger.clone()));
-        let by_root = Key { spki: root.public().to_spki(), sign: &sign_root };
-        let by_middle = Key { spki: middle.public().to_spki(), sign: &sign_middle };
-        let by_stranger = Key { spki: stranger.public().to_spki(), sign: &sign_stranger };
+        let [root_spki, middle_spki, stranger_spki] = [&root, &middle, &stranger].map(|key| key.public().to_spki());
         let authority = |subject, issuer| Template {
             subject,
             issuer,
@@ -424,13 +423,13 @@ impl Forge {
             usage: DIGITAL_SIGNATURE,
             extensions: vec![purpose(CODE_SIGNING)],
         };
-        let root_der = authority("Fixture root", "Fixture root").certificate(&by_root.spki, &by_root);
-        let middle_of = |template: Template<'_>| template.certificate(&by_middle.spki, &by_root);
+        let root_der = authority("Fixture root", "Fixture root").certificate(&root_spki, &by_root);
+        let middle_of = |template: Template<'_>| template.certificate(&middle_spki, &by_root);
         let middle_der = middle_of(authority("Fixture middle", "Fixture root"));
         let spki = leaf.public().to_spki();
         let leaf_of = |template: Template<'_>| template.certificate(&spki, &by_middle);
         fs::write(self.out.join("root.pem"), pem(&root_der))?;
-        let false_root = authority("Fixture root", "Fixture root").certificate(&by_stranger.spki, &by_stranger);
+        let false_root = authority("Fixture root", "Fixture root").certificate(&stranger_spki, &by_stranger);
         let not_yet = Template { valid: ("20980101", "20991231"), ..authority("Fixture middle", "Fixture root") };
         let no_authority = Template { authority: false, ..authority("Fixture middle", "Fixture root") };
         let may_not_sign = Template { usage: DIGITAL_SIGNATURE, ..authority("Fixture middle", "Fixture root") };
@@ -550,6 +549,58 @@ impl Forge {
             "invalid",
             "method key was asked for",
         );
+        Ok(())
+    }
+}
+
+impl Forge {
+    /// Bundles beside a release of ours, which `verify` judges with it.
+    fn releases(&mut self, world: &World) -> Result<()> {
+        fs::create_dir_all(world.at("release"))?;
+        fs::write(world.at("release/w.bin"), "1")?;
+        world.sign("release", &[])?;
+        fs::copy(world.at("release.provenance.json"), self.out.join("release.json"))?;
+        let sign_with = |key: &str, model: &str| -> Result<Vec<u8>> {
+            let mut request = SignRequest::new(world.at(model), world.at(key));
+            request.out = Some(world.at("release.sig"));
+            sign(&request, &silent())?;
+            Ok(fs::read(world.at("release.sig"))?)
+        };
+        let owner = "keys/owner.p256.key";
+        let mut broken = sign_with(owner, "release")?;
+        broken.truncate(200);
+        let cases = [
+            ("good", "signed by the owner", sign_with(owner, "release")?, "unanchored", ""),
+            ("of-another", "the owner's, of another model", sign_with(owner, "base")?, "invalid", "oms files"),
+            (
+                "of-a-stranger",
+                "by a key that nobody vouches for",
+                sign_with("oms.key", "release")?,
+                "unknown-signer",
+                "hint",
+            ),
+            ("truncated", "the first bytes of it", broken, "invalid", "oms bundle"),
+            (
+                "alone",
+                "without a bundle of provenance",
+                sign_with(owner, "release")?,
+                "unanchored",
+                "speaks for the bytes",
+            ),
+        ];
+        for (name, story, bundle, state, reason) in cases {
+            let folder = self.out.join(format!("release-{name}"));
+            fs::create_dir_all(&folder)?;
+            fs::copy(world.at("release/w.bin"), folder.join("w.bin"))?;
+            fs::write(folder.join("model.sig"), bundle)?;
+            let mut options = vec![("policy", "policy.toml".to_owned())];
+            if name != "alone" {
+                options.push(("bundle", format!("{FOLDER}/release.json")));
+            }
+            let options: Vec<(&str, &str)> = options.iter().map(|(option, value)| (*option, &**value)).collect();
+            let path = format!("{FOLDER}/release-{name}");
+            self.cases.push(Case::new(&format!("oms-release-{name}"), story, "verify", &path, &options, state, reason));
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ Examples:
   countermark verify model --policy policy.toml
   countermark verify model --policy policy.toml --tensor lm_head.weight
 
+An OMS bundle, model.sig in a folder or NAME.sig beside a file, is checked with it.
 Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be \
 checked, 4 no provenance found.")]
 pub struct Verify {

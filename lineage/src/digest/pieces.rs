@@ -91,7 +91,7 @@ pub fn digests(
     progress: &(dyn Fn(u64) + Sync),
 ) -> io::Result<Vec<Vec<u8>>> {
     if function == Function::Blake3 {
-        let whole = ranges == [0..source.len()];
+        let whole = matches!(ranges, [range] if *range == (0..source.len()));
         let wants = blob::Wants { sha256: false, ranges: if whole { &[] } else { ranges } };
         let found = blob::digests(source, wants, progress)?;
         return Ok(if whole {

@@ -166,7 +166,10 @@ impl Beside {
         let found = covered.into_iter().map(|(name, source)| Found { name, source, known: known.get(name).cloned() });
         let ignored: Vec<String> = ignored.into_iter().map(|(name, _)| name.to_owned()).collect();
         let mut comparison = Comparison::new(statement, artifact, found.collect());
-        comparison.speaks_for_itself = is_provenance;
+        if reading.is_some() {
+            // They are compared with the release's own, or nobody reads them.
+            comparison.speaks_for_itself = is_provenance;
+        }
         comparison.unseen = &artifact.ignored;
         comparison.left_out = &ignored;
         comparison.compare(progress, rows);

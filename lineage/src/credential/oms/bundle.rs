@@ -135,7 +135,7 @@ struct RawTimestamp {
 struct RawEnvelope {
     payload: String,
     payload_type: String,
-    #[serde(deserialize_with = "at_most::<16, _, _>")]
+    #[serde(deserialize_with = "at_most::<4, _, _>")]
     signatures: Vec<RawSignature>,
 }
 
