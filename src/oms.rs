@@ -1,8 +1,8 @@
 //! OpenSSF Model Signing: bundles that `model_signing` and its kin accept, and a verdict on theirs.
 //!
-//! A bundle covers every file of a model. What speaks for a release lies beside it and changes without it, so [`sign`] leaves
-//! that out and records it: bundles of provenance, manifests, badges, and a model's card, which carries the badge. The
-//! card of a dataset stays in, because loaders take their configuration from it.
+//! A bundle covers every file of a model. What speaks for a release lies beside it and changes without it, so [`sign`]
+//! leaves that out and records it: bundles of provenance, manifests, badges, and a model's card, which carries the
+//! badge. The card of a dataset stays in, because loaders take their configuration from it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -87,7 +87,8 @@ pub struct Signed {
     pub single: bool,
 }
 
-/// Signs a model and writes the bundle. The same model and key give the same bundle, but for keys that draw random numbers.
+/// Signs a model and writes the bundle. The same model and key give the same bundle, but for keys that draw random
+/// numbers.
 ///
 /// # Errors
 /// When the model cannot be signed as the specification demands (no file, a link, a name that is not UTF-8), the key is

@@ -167,8 +167,8 @@ fn ours_there(python: &OsString, folder: &Path) {
     assert_eq!(theirs(python, folder, std::slice::from_ref(&inside)), [true]);
     assert_eq!(ours(folder, &inside).0, "verified");
     fs::remove_file(folder.join("model/model.sig")).unwrap();
-    // A single file by its name and BLAKE2b are beyond it. Our shards are not, while its own are: it writes their size as
-    // a number with a point, and trips over that.
+    // A single file by its name and BLAKE2b are beyond it. Our shards are not, while its own are: it writes their size
+    // as a number with a point, and trips over that.
     let mut tasks = Vec::new();
     for (name, model, arguments) in [
         ("our-single", "model/B", &[][..]),

@@ -30,9 +30,8 @@ pub fn run(args: Manifest) -> Result<u8> {
     let Manifest::Read { file, policy } = args;
     let store = files::read(&file, MAX_MANIFEST)?;
     let policy = policy.as_deref().map(keyset::load_policy).transpose()?.unwrap_or_default();
-    let der = |roots: &[CertificateRoot]| {
-        roots.iter().map(CertificateRoot::to_der).collect::<std::result::Result<Vec<_>, _>>()
-    };
+    let der =
+        |roots: &[CertificateRoot]| roots.iter().map(CertificateRoot::to_der).collect::<std::result::Result<Vec<_>, _>>();
     let (roots, timestamp_roots) = (der(&policy.certificate_roots)?, der(&policy.timestamp_roots)?);
     let trust = c2pa::Trust { roots: &roots, timestamp_roots: &timestamp_roots };
     let checks = c2pa::inspect(&store, trust, keyset::now());

@@ -72,8 +72,9 @@ impl Query {
     /// # Errors
     /// [`Error::Input`] when the answer is a refusal, or to another question.
     pub fn token(&self, answer: &[u8]) -> Result<Vec<u8>, Error> {
-        let refuse =
-            |problem: String| Error::input("time-stamp", problem, "try again, or ask another time-stamping authority");
+        let refuse = |problem: String| {
+            Error::input("time-stamp", problem, "try again, or ask another time-stamping authority")
+        };
         let response = Response::from_der(answer)
             .map_err(|error| refuse(format!("the answer is not one of RFC 3161: {error}")))?;
         // Granted, or granted with modifications.

@@ -1,5 +1,6 @@
-//! An instance of our own: certificate authority, certificate log, transparency logs of both versions and a time-stamping
-//! authority, all with real signatures. The public instance's own bundles verify as well (see the command line's tests).
+//! An instance of our own: certificate authority, certificate log, transparency logs of both versions and a
+//! time-stamping authority, all with real signatures. The public instance's own bundles verify as well (see the
+//! command line's tests).
 
 #[path = "../../../../../examples/make_cases/certificates.rs"]
 mod certificates;
