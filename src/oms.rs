@@ -1,8 +1,8 @@
 //! OpenSSF Model Signing: bundles that `model_signing` and its kin accept, and a verdict on theirs.
 //!
-//! A bundle covers every file of a model. What speaks for a release lies beside it and changes without it, so [`sign`] leaves
-//! that out and records it: bundles of provenance, manifests, badges, and a model's card, which carries the badge. The
-//! card of a dataset stays in, because loaders take their configuration from it.
+//! A bundle covers every file of a model. What speaks for a release lies beside it and changes without it, so [`sign`]
+//! leaves that out and records it: bundles of provenance, manifests, badges, and a model's card, which carries the
+//! badge. The card of a dataset stays in, because loaders take their configuration from it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -87,7 +87,8 @@ pub struct Signed {
     pub single: bool,
 }
 
-/// Signs a model and writes the bundle. The same model and key give the same bundle, but for keys that draw random numbers.
+/// Signs a model and writes the bundle. The same model and key give the same bundle, but for keys that draw random
+/// numbers.
 ///
 /// # Errors
 /// When the model cannot be signed as the specification demands (no file, a link, a name that is not UTF-8), the key is
@@ -126,10 +127,15 @@ pub fn sign(request: &SignRequest, progress: &impl Progress) -> Result<Signed, E
         })?;
         left_out.insert(inside);
     }
-    if !request.plain && request.path.is_dir() {
-        left_out.extend(ours(&request.path)?);
+    let mut model = inventory::open(&request.path, &Selection { left_out: left_out.clone(), follow_links: false })?;
+    if !request.plain && model.is_folder {
+        let ours = ours(&model);
+        let (out, files) = model.files.drain(..).partition(|(name, _)| ours.contains(name));
+        model.files = files;
+        model.ignored.extend(out.into_iter().map(|(name, _): (String, _)| name));
+        model.ignored.sort_unstable();
+        left_out.extend(ours);
     }
-    let model = inventory::open(&request.path, &Selection { left_out: left_out.clone(), follow_links: false })?;
     if model.files.is_empty() {
         let help = "name the folder that holds the model, and leave less out";
         return Err(refuse(&request.path, "holds no file to sign", help));
@@ -374,13 +380,13 @@ fn inside(model: &Path, path: &Path) -> Result<Option<String>, Error> {
 }
 
 /// What speaks for a release: what is there, and what is usually put there later.
-fn ours(model: &Path) -> Result<Vec<String>, Error> {
-    let artifact = files::open(model)?;
-    let name = &artifact.name;
-    let later = ["model.sig".to_owned(), "badge.svg".to_owned(), "model.provenance.json".to_owned()];
+fn ours(model: &Artifact) -> BTreeSet<String> {
+    let name = &model.name;
+    let later = [judge::NAME, "badge.svg", "model.provenance.json"].map(str::to_owned);
     let named = [format!("{name}.provenance.json"), format!("{name}.c2pa")];
-    let here = artifact.provenance.iter().map(|(name, _)| name.clone());
-    let card = artifact.card.is_some() && !matches!(kind_of(&artifact), Kind::Dataset);
-    let all = here.chain(later).chain(named).chain(card.then(|| CARD.to_owned()));
-    Ok(all.filter(|name| *name == CARD || is_provenance(name)).filter(|name| check_ignored(name).is_ok()).collect())
+    let here = model.files.iter().map(|(name, _)| name.clone()).filter(|name| is_provenance(name));
+    let is_card = |name: &str| name == CARD && !matches!(kind_of(model), Kind::Dataset);
+    let card = model.files.iter().map(|(name, _)| name.clone()).filter(|name| is_card(name));
+    let all = here.chain(card).chain(later).chain(named);
+    all.filter(|name| check_ignored(name).is_ok()).collect()
 }

@@ -206,7 +206,8 @@ fn a_signer_vouches_only_for_names_that_it_may() {
     let key = oms_key(&lab.at("keys/owner.p256.pub"));
     for (names, state) in [("model", State::Unanchored), ("other-*", State::UnknownSigner)] {
         let text = format!(
-            "schema = \"countermark.dev/policy/v1\"\n[[signer]]\nname = \"Lab\"\nkey = \"{key}\"\nnames = [\"{names}\"]\n"
+            "schema = \"countermark.dev/policy/v1\"\n\
+             [[signer]]\nname = \"Lab\"\nkey = \"{key}\"\nnames = [\"{names}\"]\n"
         );
         lab.write("other.toml", text.as_bytes());
         let verdict = lab.verify_by("model", "other.toml");

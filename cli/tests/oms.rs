@@ -74,6 +74,15 @@ fn bundles_of_the_python_package() {
         let name = task["bundle"].as_str().unwrap();
         assert_eq!(answer, !name.contains("shards") && !name.contains("blake2b"), "{task}");
     }
+    // The roots of Sigstore's public instances are read; a bundle signed by a key is none of theirs.
+    let copied = Command::new(&python).args([program().as_os_str(), "roots".as_ref(), folder.as_os_str()]).status();
+    assert!(copied.unwrap().success());
+    for root in ["root-0.json", "root-1.json"] {
+        let who = ["--trusted-root", root, "--identity", "ada@example.org", "--issuer", "https://accounts.example.org"];
+        let all = [&["oms", "verify", "model", "--signature", "theirs/key-p256.sig"][..], &who].concat();
+        let (code, stdout, stderr) = countermark(folder, &all);
+        assert!(code == 1 && stdout.contains("the method sigstore was asked for"), "{root}: {stdout}{stderr}");
+    }
     // The encoding of version 0.2.0 counts for its own predicate only; the package takes it for any.
     let encoding = json!({ "model": "model", "bundle": "legacy-encoding.sig", "key": "p256.pub" });
     assert_eq!(theirs(&python, folder, std::slice::from_ref(&encoding)), [true]);
@@ -158,8 +167,8 @@ fn ours_there(python: &OsString, folder: &Path) {
     assert_eq!(theirs(python, folder, std::slice::from_ref(&inside)), [true]);
     assert_eq!(ours(folder, &inside).0, "verified");
     fs::remove_file(folder.join("model/model.sig")).unwrap();
-    // A single file by its name and BLAKE2b are beyond it. Our shards are not, while its own are: it writes their size as
-    // a number with a point, and trips over that.
+    // A single file by its name and BLAKE2b are beyond it. Our shards are not, while its own are: it writes their size
+    // as a number with a point, and trips over that.
     let mut tasks = Vec::new();
     for (name, model, arguments) in [
         ("our-single", "model/B", &[][..]),

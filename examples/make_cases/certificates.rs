@@ -1,14 +1,5 @@
 //! Certificates as a forger makes them: any names, times and purposes, one small DER encoder.
 
-/// A key's SubjectPublicKeyInfo, and what signs with ECDSA over P-256 with SHA-256, in DER.
-pub struct Key<'a> {
-    /// SubjectPublicKeyInfo in DER.
-    #[allow(dead_code, reason = "one of its two users makes keys that need no certificate")]
-    pub spki: Vec<u8>,
-    /// Signs.
-    pub sign: &'a dyn Fn(&[u8]) -> Vec<u8>,
-}
-
 /// What stands in a certificate.
 #[derive(Clone)]
 pub struct Template<'a> {
@@ -103,10 +94,10 @@ impl Template<'_> {
         ])
     }
 
-    /// The certificate of `key`, signed by `issuer`.
-    pub fn certificate(&self, key: &[u8], issuer: &Key<'_>) -> Vec<u8> {
+    /// The certificate of `key` (SubjectPublicKeyInfo), signed by `issuer` with ECDSA over P-256 and SHA-256, in DER.
+    pub fn certificate(&self, key: &[u8], issuer: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let unsigned = self.unsigned(key);
-        let signature = (issuer.sign)(&unsigned);
+        let signature = issuer(&unsigned);
         sequence(&[&unsigned, &sequence(&[&oid(ECDSA_WITH_SHA256)]), &tlv(3, &[&[0][..], &signature].concat())])
     }
 }

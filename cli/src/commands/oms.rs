@@ -1,7 +1,7 @@
 //! `oms`: sign and verify bundles of OpenSSF Model Signing.
 //!
-//! `sign-model`, `verify-model` and `capabilities` are the same functions under the arguments of the public conformance suite,
-//! so that this binary is its entry point.
+//! `sign-model`, `verify-model` and `capabilities` are the same functions under the arguments of the public
+//! conformance suite, so that this binary is its entry point.
 
 use std::path::PathBuf;
 

@@ -17,6 +17,7 @@ Examples:
   countermark verify model --policy policy.toml --tensor lm_head.weight
   countermark verify model --policy policy.toml --revocations newest.json
 
+An OMS bundle, model.sig in a folder or NAME.sig beside a file, is checked with it.
 Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be \
 checked, 4 no provenance found.")]
 pub struct Verify {

@@ -1,5 +1,5 @@
-//! OMS bundles and statements: no bytes make a parser panic, and none is believed without a signature. What is read of a
-//! statement can be written, and is then read as the same.
+//! OMS bundles and statements: no bytes make a parser panic, and none is believed without a signature. What is read of
+//! a statement can be written, and is then read as the same.
 #![no_main]
 
 use countermark_lineage::credential::oms::{Bundle, Statement, Trust, open};

@@ -1,8 +1,8 @@
-//! Every regular file of a model, as OpenSSF Model Signing counts them: all names in UTF-8, hidden ones too, but for paths
-//! that are left out.
+//! Every regular file of a model, as OpenSSF Model Signing counts them: all names in UTF-8, hidden ones too, but for
+//! paths that are left out.
 //!
-//! Links are refused, or followed where a signature says that its signer did: then they must lead to something inside the
-//! model, and not to a folder that they are in.
+//! Links are refused, or followed where a signature says that its signer did: then they must lead to something inside
+//! the model, and not to a folder that they are in.
 
 use std::fs;
 use std::io;

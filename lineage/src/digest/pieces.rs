@@ -1,7 +1,7 @@
 //! Digests of files or of ranges of them, with one of the hash functions that OpenSSF Model Signing knows.
 //!
-//! SHA-256 and BLAKE2b are sequential: a file by itself keeps one thread busy, so threads share out files and ranges, and
-//! in a large one the next window is read while the last is hashed. BLAKE3 is parallel in itself.
+//! SHA-256 and BLAKE2b are sequential: a file by itself keeps one thread busy, so threads share out files and ranges,
+//! and in a large one the next window is read while the last is hashed. BLAKE3 is parallel in itself.
 
 use std::fmt;
 use std::io;
@@ -79,8 +79,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// The digest of each of `ranges`, which are sorted and not one over another; the source is opened once and each byte of
-/// them read once. `progress` hears of bytes as they are done.
+/// The digest of each of `ranges`, which are sorted and not one over another; the source is opened once and each byte
+/// of them read once. `progress` hears of bytes as they are done.
 ///
 /// # Errors
 /// Whatever the source answers to a read, and when it changed meanwhile.
@@ -91,7 +91,7 @@ pub fn digests(
     progress: &(dyn Fn(u64) + Sync),
 ) -> io::Result<Vec<Vec<u8>>> {
     if function == Function::Blake3 {
-        let whole = ranges == [0..source.len()];
+        let whole = matches!(ranges, [range] if *range == (0..source.len()));
         let wants = blob::Wants { sha256: false, ranges: if whole { &[] } else { ranges }, spliced: None };
         let found = blob::digests(source, wants, progress)?;
         return Ok(if whole {

@@ -1,8 +1,8 @@
 //! OpenSSF Model Signing: the files at hand against the list that somebody signed.
 //!
-//! [`verify`] judges one bundle by itself, with the strict rules of the specification: every file must be listed, unless
-//! it was left out. Where a bundle lies beside a release of our own, it is one more piece of evidence, over bytes that
-//! were hashed anyway; files that speak for the release need not be in its list then.
+//! [`verify`] judges one bundle by itself, with the strict rules of the specification: every file must be listed,
+//! unless it was left out. Where a bundle lies beside a release of our own, it is one more piece of evidence, over
+//! bytes that were hashed anyway; files that speak for the release need not be in its list then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -127,8 +127,8 @@ impl Beside {
         statement.is_some_and(|statement| (statement.method, statement.function) == (Method::Files, Function::Sha256))
     }
 
-    /// Compares the list with the files, whose digests are taken from `reading` where it has them: SHA-256 of each file of
-    /// the listing, in its order.
+    /// Compares the list with the files, whose digests are taken from `reading` where it has them: SHA-256 of each
+    /// file of the listing, in its order.
     pub fn compare(
         &self,
         artifact: &Artifact,
@@ -166,7 +166,10 @@ impl Beside {
         let found = covered.into_iter().map(|(name, source)| Found { name, source, known: known.get(name).cloned() });
         let ignored: Vec<String> = ignored.into_iter().map(|(name, _)| name.to_owned()).collect();
         let mut comparison = Comparison::new(statement, artifact, found.collect());
-        comparison.speaks_for_itself = is_provenance;
+        if reading.is_some() {
+            // They are compared with the release's own, or nobody reads them.
+            comparison.speaks_for_itself = is_provenance;
+        }
         comparison.unseen = &artifact.ignored;
         comparison.left_out = &ignored;
         comparison.compare(progress, rows);

@@ -135,7 +135,7 @@ struct RawTimestamp {
 struct RawEnvelope {
     payload: String,
     payload_type: String,
-    #[serde(deserialize_with = "at_most::<16, _, _>")]
+    #[serde(deserialize_with = "at_most::<4, _, _>")]
     signatures: Vec<RawSignature>,
 }
 
@@ -180,7 +180,8 @@ impl Bundle {
         Ok(Bundle { material, payload_type: envelope.payload_type, payload, signatures, unused })
     }
 
-    /// Signs `payload`, as compact JSON. With a `chain` (DER, leaf first) by the method `certificate`, without one by `key`.
+    /// Signs `payload`, as compact JSON. With a `chain` (DER, leaf first) by the method `certificate`, without one by
+    /// `key`.
     ///
     /// # Errors
     /// [`Error::Usage`] when the key is none of P-256, P-384 and P-521; whatever the key answers.

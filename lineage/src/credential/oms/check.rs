@@ -1,7 +1,7 @@
 //! From the bytes of a bundle to a verified statement: who signed, the signature, and only then the payload.
 //!
-//! The order is that of the specification (section 8). What was not verified is not parsed, and a method that was asked for
-//! is never exchanged for the one that the bundle has material of.
+//! The order is that of the specification (section 8). What was not verified is not parsed, and a method that was
+//! asked for is never exchanged for the one that the bundle has material of.
 
 use der::oid::ObjectIdentifier;
 use x509_cert::Certificate;
@@ -59,7 +59,8 @@ pub struct Opened {
     pub signer: String,
 }
 
-/// Reads and checks a bundle as of `now`, in Unix seconds, with a row for each step; the statement when its signature holds.
+/// Reads and checks a bundle as of `now`, in Unix seconds, with a row for each step; the statement when its signature
+/// holds.
 ///
 /// The signer may still be unknown: the rows say so.
 pub fn open(bytes: &[u8], trust: &Trust<'_>, now: i64) -> (Vec<Check>, Option<Opened>) {

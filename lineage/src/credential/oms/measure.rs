@@ -19,8 +19,8 @@ use crate::digest::pieces::{self, Function};
 pub struct Sources {
     /// One for each file or shard.
     pub resources: Vec<Resource>,
-    /// Countermark's root of the same files, where one read gives it: with whole files, SHA-256 or BLAKE3, and names that
-    /// can be listed.
+    /// Countermark's root of the same files, where one read gives it: with whole files, SHA-256 or BLAKE3, and names
+    /// that can be listed.
     pub root: Option<Hash>,
     /// Files without bytes, of which there are no shards.
     pub unprotected: Vec<String>,

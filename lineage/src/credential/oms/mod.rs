@@ -1,5 +1,5 @@
-//! OpenSSF Model Signing (OMS) v1.0: a Sigstore bundle around a DSSE envelope around an in-toto statement that lists the
-//! files of one model.
+//! OpenSSF Model Signing (OMS) v1.0: a Sigstore bundle around a DSSE envelope around an in-toto statement that lists
+//! the files of one model.
 //!
 //! ```text
 //! bundle      what carries the signature, and what its signer is recognised by: bundle.rs

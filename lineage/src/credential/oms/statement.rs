@@ -6,8 +6,8 @@
 //! serialization  how they were made: method, hash, shard size, links, what was left out
 //! ```
 //!
-//! [`Statement::parse`] takes the bytes of a verified payload. The payload need not be canonical and is never written again
-//! before it is verified.
+//! [`Statement::parse`] takes the bytes of a verified payload. The payload need not be canonical and is never written
+//! again before it is verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

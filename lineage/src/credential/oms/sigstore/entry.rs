@@ -1,8 +1,8 @@
 //! Entries of Rekor, the transparency log of Sigstore: that one stands in the log, and that it is about this signature.
 //!
 //! Version 1 of the log gives a *promise* (a signature over body, time and place) and an inclusion proof under a signed
-//! checkpoint; version 2 gives the proof alone, and no time. The proof is compulsory here, a promise is checked when it is
-//! there, and only a promise makes the time count.
+//! checkpoint; version 2 gives the proof alone, and no time. The proof is compulsory here, a promise is checked when
+//! it is there, and only a promise makes the time count.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

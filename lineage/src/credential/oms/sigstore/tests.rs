@@ -1,12 +1,13 @@
-//! An instance of our own: certificate authority, certificate log, transparency logs of both versions and a time-stamping
-//! authority, all with real signatures. The public instance's own bundles verify as well (see the command line's tests).
+//! An instance of our own: certificate authority, certificate log, transparency logs of both versions and a
+//! time-stamping authority, all with real signatures. The public instance's own bundles verify as well (see the
+//! command line's tests).
 
 #[path = "../../../../../examples/make_cases/certificates.rs"]
 mod certificates;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use certificates::{
-    CERTIFICATE_SIGN, CODE_SIGNING, DIGITAL_SIGNATURE, Key, Template, extension, oid, purpose, sequence, tlv,
+    CERTIFICATE_SIGN, CODE_SIGNING, DIGITAL_SIGNATURE, Template, extension, oid, purpose, sequence, tlv,
 };
 use p256::ecdsa::SigningKey;
 use serde_json::{Value, json};
@@ -98,13 +99,12 @@ fn payload() -> Vec<u8> {
 impl Instance {
     fn self_signed(key: &SigningKey, subject: &str) -> Vec<u8> {
         let by = |bytes: &[u8]| sign(key, bytes);
-        authority(subject).certificate(&spki(key), &Key { spki: spki(key), sign: &by })
+        authority(subject).certificate(&spki(key), &by)
     }
 
     /// The short-lived certificate, with the log's promise over what it is without it.
     fn certificate(&self) -> Vec<u8> {
         let by = |bytes: &[u8]| sign(&self.authority, bytes);
-        let authority = Key { spki: spki(&self.authority), sign: &by };
         let names = extension(SAN, true, &sequence(&[&tlv(0x81, self.identity.as_bytes())]));
         let issuer = extension(ISSUER, false, &tlv(12, b"https://accounts.example.org"));
         let mut template = Template {
@@ -126,7 +126,7 @@ impl Instance {
             let one = [&[0], &log[..], &milliseconds, &[0, 0, 4, 3], &vector(&signature)].concat();
             template.extensions.push(extension(PROMISES, false, &tlv(4, &vector(&vector(&one)))));
         }
-        template.certificate(&spki(&self.leaf), &authority)
+        template.certificate(&spki(&self.leaf), &by)
     }
 
     fn root(&self) -> Value {
@@ -238,7 +238,7 @@ impl Instance {
             usage: DIGITAL_SIGNATURE,
             extensions: vec![critical],
         };
-        let certificate = template.certificate(&spki(&self.stamper), &Key { spki: spki(&key(7)), sign: &by });
+        let certificate = template.certificate(&spki(&self.stamper), &by);
         let sha256 = sequence(&[&oid(SHA256)]);
         let imprint = sequence(&[&sha256, &tlv(4, &Hash::sha256(message).0)]);
         let info =
