@@ -124,7 +124,8 @@ fn our_envelopes_verify_in_python_and_tampered_ones_do_not() {
     assert!(good && answer["keys"].as_array().unwrap().len() == 2, "{answer}");
 
     let other = Envelope::sign(&statement(second), second).unwrap();
-    let tampered: [(&str, &dyn Fn(&mut Envelope)); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Envelope);
+    let tampered: [(&str, Change<'_>); 4] = [
         ("payload", &|envelope| envelope.payload.clone_from(&other.payload)),
         ("type", &|envelope| envelope.payload_type = "application/json".into()),
         ("signature of another", &|envelope| envelope.signatures[1].sig.clone_from(&other.signatures[0].sig)),

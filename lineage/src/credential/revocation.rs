@@ -394,7 +394,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        let wrong: [(&str, fn(&mut Revocations)); 12] = [
+        type Change = fn(&mut Revocations);
+        let wrong: [(&str, Change); 12] = [
             ("schema", |list| list.schema = "other".into()),
             ("sequence 0", |list| list.sequence = 0),
             ("first with a previous", |list| list.previous = Some(Hash([1; 32]))),
