@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use countermark_io::files;
-use countermark_lineage::credential::alone::Judged;
+use countermark_lineage::credential::alone::{Judged, without_zeros};
 use countermark_lineage::credential::c2pa::{self, Summary};
 use countermark_lineage::credential::policy::Policy;
 use countermark_lineage::digest::Hash;
@@ -78,6 +78,7 @@ pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Err
             (inspect(&store, &policy, now), store, false)
         }
     };
+    let said = if bound { without_zeros(&store).0 } else { &store };
     let Judged { rows: checks, links, .. } = judged;
     let chain: Vec<Chained> = links
         .into_iter()
@@ -96,5 +97,5 @@ pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Err
         .collect();
     let states = checks.iter().map(|row| row.state).chain(chain.iter().map(|link| link.state));
     let state = states.max().unwrap_or(State::Unknown);
-    Ok(Reading { state, bound, checks, chain, manifest: c2pa::read(&store).ok() })
+    Ok(Reading { state, bound, checks, chain, manifest: c2pa::read(said).ok() })
 }

@@ -215,8 +215,8 @@ pub fn judge(bytes: &[u8], asset: &Asset<'_>, vouch: &Vouch<'_>) -> Judged {
     judged
 }
 
-/// Zero bytes after the store, which some containers have, are no part of it.
-fn without_zeros(bytes: &[u8]) -> (&[u8], usize) {
+/// A store without the zero bytes after it, and how many they are: some containers have them, and they are no part of it.
+pub fn without_zeros(bytes: &[u8]) -> (&[u8], usize) {
     let length = bytes.first_chunk().map_or(0, |length| u32::from_be_bytes(*length) as usize);
     match bytes.split_at_checked(length) {
         Some((store, rest)) if length > 0 && rest.iter().all(|byte| *byte == 0) => (store, rest.len()),
