@@ -37,7 +37,8 @@ fn from_an_empty_folder_to_a_verified_picture() {
     assert_eq!(said["manifest"]["declared"]["asset_types"][0], "c2pa.types.dataset.onnx");
     good("sign model --key keys/owner.key --kind model --parent trained-on=data.csv.provenance.json@data.csv");
 
-    let create = "manifest create cat.png --key keys/owner.key --model model.provenance.json --prompt prompt.txt --prompt-as text";
+    let create = "manifest create cat.png --key keys/owner.key --model model.provenance.json \
+                  --prompt prompt.txt --prompt-as text";
     let (stdout, stderr) = good(create);
     assert!(
         stdout.starts_with("copy       cat.signed.png") || stdout.starts_with("copy       ./cat.signed.png"),

@@ -3,6 +3,7 @@
 pub mod alone;
 mod assertions;
 pub mod c2pa;
+mod chain;
 mod container;
 mod cose;
 pub mod declared;
