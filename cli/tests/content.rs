@@ -37,7 +37,8 @@ fn from_an_empty_folder_to_a_verified_picture() {
     assert_eq!(said["manifest"]["declared"]["asset_types"][0], "c2pa.types.dataset.onnx");
     good("sign model --key keys/owner.key --kind model --parent trained-on=data.csv.provenance.json@data.csv");
 
-    let create = "manifest create cat.png --key keys/owner.key --model model.provenance.json --prompt prompt.txt --prompt-as text";
+    let create = "manifest create cat.png --key keys/owner.key --model model.provenance.json \
+                  --prompt prompt.txt --prompt-as text";
     let (stdout, stderr) = good(create);
     assert!(
         stdout.starts_with("copy       cat.signed.png") || stdout.starts_with("copy       ./cat.signed.png"),
@@ -66,7 +67,7 @@ fn from_an_empty_folder_to_a_verified_picture() {
     assert_eq!((created["embedded"].as_bool(), created["manifests"].as_u64()), (Some(false), Some(1)));
     let (code, stdout, _) = run("verify plain.c2pa");
     assert!(code == 4 && stdout.contains("this is a manifest"), "{stdout}");
-    let (code, _, stderr) = run("manifest create cat.png --key keys/owner.key --training-mining ai=no");
+    let (code, _, stderr) = run("manifest create cat.png --key keys/owner.key --training-mining ai=allowed");
     assert!(code == 2 && stderr.contains("ai-generative-training"), "{stderr}");
     let (code, _, stderr) = run("manifest read model");
     assert!(code == 2 && stderr.contains("is a folder"), "{stderr}");

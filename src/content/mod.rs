@@ -107,6 +107,10 @@ pub struct Created {
 /// # Errors
 /// When the artifact, a key or an input cannot be used, or the result does not verify; nothing is written then.
 pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Error> {
+    if files::is_url(&request.path) {
+        let help = "download it, and sign the copy";
+        return Err(refuse(&request.path, "is a URL, and what a manifest is about must be at hand", help));
+    }
     let key = keys::load(&request.key)?;
     let chain = keyset::read_chain(&keyset::certificate_path(&request.key, request.certificate.as_deref()))?;
     let signer = Signer::new(key, &chain)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use countermark_formats::manifest::{self, Found};
 use countermark_io::files;
-use countermark_lineage::credential::alone::{Asset, Judged};
+use countermark_lineage::credential::alone::{Asset, Judged, without_zeros};
 use countermark_lineage::credential::c2pa::{self, Summary};
 use countermark_lineage::credential::embedded;
 use countermark_lineage::credential::policy::Policy;
@@ -92,6 +92,7 @@ pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Err
             }
         },
     };
+    let said = if bound { without_zeros(&store).0 } else { &store };
     let Judged { rows: mut checks, links, .. } = judged;
     checks.extend(others);
     let chain: Vec<Chained> = links
@@ -111,5 +112,5 @@ pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Err
         .collect();
     let states = checks.iter().map(|row| row.state).chain(chain.iter().map(|link| link.state));
     let state = states.max().unwrap_or(State::Unknown);
-    Ok(Reading { state, bound, checks, chain, manifest: c2pa::read(&store).ok() })
+    Ok(Reading { state, bound, checks, chain, manifest: c2pa::read(said).ok() })
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use countermark::content::{self, InputRequest, PromptAs, Request};
-use countermark::lineage::graph::Kind;
+use countermark::lineage::graph::{Kind, Relation};
 use countermark::lineage::verdict::State;
 use countermark::{keyset, silent};
 
@@ -80,11 +80,8 @@ fn models_and_data_without_a_statement() {
     assert_eq!(create("plain", &[]).out, world.at("plain.c2pa"));
     assert_eq!(world.verify("plain", None).state, State::Unanchored);
     fs::write(world.at("weights.gguf"), "GGUF").unwrap();
-    let data = InputRequest {
-        relation: countermark::lineage::graph::Relation::TrainedOn,
-        source: world.at("plain.c2pa"),
-        path: Some(world.at("plain")),
-    };
+    let data =
+        InputRequest { relation: Relation::TrainedOn, source: world.at("plain.c2pa"), path: Some(world.at("plain")) };
     assert_eq!(create("weights.gguf", std::slice::from_ref(&data)).manifests, 2);
     let verdict = world.verify("weights.gguf", None);
     assert_eq!(verdict.state, State::Unanchored, "{verdict:#?}");
@@ -143,7 +140,7 @@ fn what_is_asked_for_is_refused_with_a_reason() {
     let mut derived = plain("painted.png");
     derived.out = Some(world.at("again.png"));
     derived.declared.source_type = Some("digitalCreation".parse().unwrap());
-    let relation = countermark::lineage::graph::Relation::DerivedFrom;
+    let relation = Relation::DerivedFrom;
     derived.inputs = vec![InputRequest { relation, source: world.at("painted.png"), path: None }];
     content::create(&derived, &silent()).unwrap();
     let verdict = world.verify("again.png", None);
@@ -224,4 +221,22 @@ fn every_manifest_at_hand_must_hold() {
     fs::copy(world.at("data.csv.c2pa"), world.at("painted.c2pa")).unwrap();
     let verdict = world.verify("painted.png", None);
     assert!(rows(&verdict, State::Invalid).contains("painted.c2pa: manifest binding"), "{verdict:#?}");
+}
+
+/// A medium that carries a manifest may be released like any file; then its bundle decides, and what it carries must hold.
+#[test]
+fn a_medium_with_a_bundle_of_its_own() {
+    let world = World::make();
+    world.paint("cat.png", "painted.png");
+    world.sign("painted.png", &[(Relation::GeneratedBy, "painter")]);
+    let verdict = world.verify("painted.png", None);
+    assert_eq!(verdict.state, State::Unanchored, "{verdict:#?}");
+    assert!(rows(&verdict, State::Verified).contains("carried manifest: nothing in it is wrong"), "{verdict:#?}");
+    assert!(!verdict.statement.is_empty());
+    // Signed anew after a pixel was changed: the bundle holds, and what it carries does not.
+    let png = fs::read(world.at("painted.png")).unwrap();
+    flip(&world.at("painted.png"), png.windows(4).rposition(|window| window == b"IDAT").unwrap() + 20);
+    world.sign("painted.png", &[]);
+    let verdict = world.verify("painted.png", None);
+    assert!(rows(&verdict, State::Invalid).starts_with("carried: manifest binding"), "{verdict:#?}");
 }

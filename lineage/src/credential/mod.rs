@@ -4,6 +4,7 @@
 pub mod alone;
 mod assertions;
 pub mod c2pa;
+mod chain;
 mod container;
 mod cose;
 pub mod countersign;

@@ -105,13 +105,20 @@ impl<'a> Found<'a> {
 }
 
 impl Found<'_> {
-    /// What a medium carries must hold even where a bundle speaks for it: either is evidence that somebody may look at.
+    /// What a medium carries must hold even where a bundle speaks for it: somebody may look at that alone. Whom its signer
+    /// is known to does not matter then, and neither does what could not be checked of it; the bundle decides.
     pub fn beside_a_bundle(&self, artifact: &Artifact, trust: &Trust<'_>, rows: &mut Rows) {
         let Some(carried) = &self.carried else { return };
         let judged = Judge::new(trust, rows).judge(&carried.store, &carried.asset(&*artifact.files[0].1));
+        let signer = judged.subject.as_ref().map(|about| about.signer.clone()).unwrap_or_default();
         let links = judged.links.iter().map(|link| (link.row(), link.state, link.detail.clone()));
         let own = judged.rows.into_iter().map(|row| (row.name, row.state, row.detail));
-        for (name, state, detail) in own.chain(links) {
+        let bad: Vec<_> = own.chain(links).filter(|(_, state, _)| *state >= State::Invalid).collect();
+        if bad.is_empty() {
+            let detail = format!("nothing in it is wrong, signer {signer}; the bundle is what counts here");
+            rows.add("carried manifest", State::Verified, detail);
+        }
+        for (name, state, detail) in bad {
             rows.add(&format!("carried: {name}"), state, detail);
         }
     }

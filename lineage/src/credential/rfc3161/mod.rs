@@ -275,7 +275,9 @@ fn check_leaf(leaf: &Certificate) -> Result<(), Refusal> {
     match purposes {
         Some((true, ExtendedKeyUsage(purposes))) if purposes == [TIME_STAMPING] => {}
         _ => {
-            return Err(refuse("the signer's certificate is not for time-stamping alone, or does not say so critically"));
+            return Err(refuse(
+                "the signer's certificate is not for time-stamping alone, or does not say so critically",
+            ));
         }
     }
     if usage.is_some_and(|(_, usage)| !usage.digital_signature() && !usage.non_repudiation()) {
