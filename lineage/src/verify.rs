@@ -174,8 +174,9 @@ fn examine(
         if found.any() {
             return manifest::alone(request, look, &found, None, progress, rows);
         }
-        let policy = request.policy.unwrap_or(&no_policy);
-        let oms = if look.part.is_none() { oms::beside(request, policy, rows) } else { None };
+        let trust = Trust::new(&request.belief(), &no_policy, &[], rows);
+        let policy = trust.policy;
+        let oms = if look.part.is_none() { oms::beside(request, &trust, rows) } else { None };
         match oms {
             Some(oms) => {
                 oms.compare(request.artifact, None, progress, rows);
@@ -204,7 +205,7 @@ fn examine(
     }
     match look.part {
         None => {
-            let oms = oms::beside(request, examiner.policy, rows);
+            let oms = oms::beside(request, &examiner.trust, rows);
             let every = oms.as_ref().is_some_and(oms::Beside::wants_sha256);
             let sha256 = if every { Sha256::Every } else { Sha256::Manifest };
             let read = files::files(request, record, &statement, (sha256, look.cache), progress, rows);

@@ -10,10 +10,12 @@ use std::ops::Range;
 use countermark_formats::ReadAt;
 use rayon::prelude::*;
 
+use super::signers::Said;
 use super::{Request, Rows};
 use crate::Error;
 use crate::credential::oms::{self, FILES, MAX_BUNDLE, Method, Opened, Resource, Statement, Trust, is_ignored, shards};
 use crate::credential::policy::{Policy, Require};
+use crate::credential::revocation::Target;
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, CARD, Measured};
 use crate::digest::listing::is_provenance;
@@ -86,7 +88,7 @@ pub fn verify(bundle: &Bundle<'_>, open: &OpenModel<'_>, progress: &(dyn Fn(u64)
     }
     let state = rows.0.iter().map(|row| row.state).max().unwrap_or(State::Unknown);
     let (name, root, statement, signer) = match opened {
-        Some(Opened { statement, id, signer }) => {
+        Some(Opened { statement, id, signer, .. }) => {
             (statement.name.clone(), statement.root().to_string(), id.to_string(), signer)
         }
         None => Default::default(),
@@ -100,7 +102,7 @@ pub(super) struct Beside {
 }
 
 /// Opens the bundle that lies at the top of a folder, or that was found beside a file.
-pub(super) fn beside(request: &Request<'_>, policy: &Policy, rows: &mut Rows) -> Option<Beside> {
+pub(super) fn beside(request: &Request<'_>, trust: &super::trust::Trust<'_>, rows: &mut Rows) -> Option<Beside> {
     let artifact = request.artifact;
     let bytes = if artifact.is_folder {
         let (_, source) = artifact.provenance.iter().find(|(name, _)| name == NAME)?;
@@ -115,9 +117,25 @@ pub(super) fn beside(request: &Request<'_>, policy: &Policy, rows: &mut Rows) ->
         let name = format!("{}.sig", artifact.name);
         request.sidecars.iter().find(|(found, _)| *found == name)?.1.clone()
     };
-    let (checks, opened) = oms::open(&bytes, &Trust::Policy(policy), request.now);
+    let (checks, opened) = oms::open(&bytes, &Trust::Policy(trust.policy), request.now);
     rows.0.extend(checks);
+    if let Some(opened) = &opened {
+        limits(opened, trust, rows);
+    }
     Some(Beside { opened })
+}
+
+/// What revocation lists say of the signer, and until when the policy lets them speak. An OMS bundle tells no time.
+fn limits(opened: &Opened, trust: &super::trust::Trust<'_>, rows: &mut Rows) {
+    let certificates = opened.certificates.iter().copied().map(Target::Certificate);
+    let mut targets = std::iter::once(Target::Key(opened.key)).chain(certificates);
+    if let Some(reason) = targets.find_map(|target| trust.revoked(&target)) {
+        rows.add(oms::SIGNER, State::Revoked, reason);
+    }
+    let said = Said { name: &opened.statement.name, relations: &[], created: trust.now };
+    if let Err(Some(doubt)) = trust.voice(&opened.key, &said) {
+        rows.add(oms::SIGNER, doubt.state, doubt.text);
+    }
 }
 
 impl Beside {
@@ -180,9 +198,9 @@ impl Beside {
 ///
 /// It is no more than it is: whatever else the policy asks for, or could have revoked, is not to be had from it.
 pub(super) fn alone(policy: &Policy, rows: &mut Rows) {
-    let (state, detail) = if policy.require != Require::default() {
+    let (state, detail) = if policy.require != Require::default() || !policy.thresholds.is_empty() {
         (State::Unknown, "the policy asks for evidence that only a bundle of provenance holds, and none was found")
-    } else if policy.revoked.iter().any(|entry| entry.key.is_none()) {
+    } else if policy.revoked.iter().any(|entry| entry.key.is_none()) || !policy.revocation_lists.is_empty() {
         (State::Unknown, "the policy revokes statements or marks, and without a bundle nobody can tell which this is")
     } else {
         (State::Unanchored, "none was found; the OMS signature speaks for the bytes, not for where they came from")

@@ -57,6 +57,10 @@ pub struct Opened {
     pub id: Hash,
     /// Who signed, as far as that is known.
     pub signer: String,
+    /// The key that signed.
+    pub key: PublicKey,
+    /// SHA-256 of each certificate that the bundle holds, in DER.
+    pub certificates: Vec<Hash>,
 }
 
 /// Reads and checks a bundle as of `now`, in Unix seconds, with a row for each step; the statement when its signature
@@ -138,7 +142,11 @@ fn steps(bytes: &[u8], trust: &Trust<'_>, now: i64, rows: &mut Vec<Check>) -> Op
     let what = if listed == 1 { "resource".to_owned() } else { "resources".to_owned() };
     let detail = format!("{listed} {what} of {}, root {}", statement.name, statement.root().short());
     rows.push(Check::new(STATEMENT, State::Verified, detail));
-    Some(Opened { statement, id, signer: signer.name })
+    let certificates = match &bundle.material {
+        Material::Chain(chain) => chain.iter().map(|der| Hash::sha256(der)).collect(),
+        Material::Key(_) | Material::Sigstore { .. } => vec![],
+    };
+    Some(Opened { statement, id, signer: signer.name, key: signer.key, certificates })
 }
 
 fn attempt<T>(row: &str, result: Result<T, Error>, rows: &mut Vec<Check>) -> Option<T> {
