@@ -45,7 +45,7 @@ pub struct Revoke {
     /// The id of a statement that should not have been signed
     #[arg(long, value_name = "ID", value_parser = hash, requires = "reason")]
     pub statement: Option<Hash>,
-    /// The SHA-256 of a mark's commitment record, as `verify` shows it
+    /// The SHA-256 of a mark's commitment record: sha256sum marks/ID.json
     #[arg(long, value_name = "ID", value_parser = hash, requires = "reason")]
     pub mark: Option<Hash>,
     /// A certificate, in PEM; of several in a file, the first
