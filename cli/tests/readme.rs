@@ -39,15 +39,20 @@ fn the_walk_through_of_the_readme() {
     }
 }
 
-/// Every "yes" of the feature table rests on tests that are there.
+/// Every "yes" of the feature table, and every cell of what other people's tools say, rests on tests that are there.
 #[test]
 fn the_feature_table_names_tests_that_exist() {
+    assert_eq!(rows_with_tests("features", "**yes**"), 13);
+    assert!(rows_with_tests("tools", "::") >= 20);
+}
+
+/// How many rows of a marked table hold `word`; every test that they name exists.
+fn rows_with_tests(table: &str, word: &str) -> usize {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
-    let table = readme.split("<!-- features:").nth(1).unwrap().split("<!-- end features -->").next().unwrap();
-    let rows: Vec<&str> = table.lines().filter(|line| line.contains("**yes**")).collect();
-    assert_eq!(rows.len(), 13);
-    for row in rows {
+    let table = readme.split(&format!("<!-- {table}:")).nth(1).unwrap().split("<!-- end ").next().unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with('|') && line.contains(word)).collect();
+    for row in &rows {
         let named: Vec<(&str, &str)> = row.split('`').filter_map(|word| word.split_once("::")).collect();
         assert!(!named.is_empty(), "{row}");
         for (file, test) in named {
@@ -55,4 +60,5 @@ fn the_feature_table_names_tests_that_exist() {
             assert!(source.contains(&format!("fn {test}()")), "{file} has no test {test}");
         }
     }
+    rows.len()
 }

@@ -185,7 +185,7 @@ impl Maker<'_> {
                 "invalid",
                 "missing from the store",
             ),
-            ("image-two-manifests", "the manifest twice", "twice.png", &twice, "unknown", "medium cannot be read"),
+            ("image-two-manifests", "the manifest twice", "twice.png", &twice, "unknown", "cannot be read"),
             ("image-manifest-removed", "no manifest at all", "bare.png", &bare, "absent", "no provenance"),
             ("sound-sample-changed", "one sample", "sample.wav", &sound, "invalid", "dataHash.mismatch"),
         ];

@@ -56,6 +56,8 @@ pub type Media<'a> = dyn Fn(&Artifact) -> Result<Option<Carried>, String> + 'a;
 /// The stores that speak for an artifact without a bundle.
 #[derive(Default)]
 pub(super) struct Found<'a> {
+    /// The artifact, which remembers what was read of it; where there is no bundle.
+    artifact: Option<Artifact>,
     carried: Option<Carried>,
     /// A model file that holds a manifest.
     embedded: Option<Embedded>,
@@ -73,11 +75,13 @@ impl<'a> Found<'a> {
             Err(problem) => (None, Some(problem)),
         };
         let sidecars = request.sidecars.iter().filter(|(name, _)| name.ends_with(".c2pa")).collect();
-        let (embedded, problem) = match (problem, embedded(request.artifact)) {
+        // With a bundle the file is looked at when it is read, in the rows on files.
+        let artifact = request.bundle.is_none().then(|| request.artifact.once());
+        let (embedded, problem) = match (problem, artifact.as_ref().map_or(Ok(None), embedded)) {
             (None, Err(problem)) => (None, Some(problem)),
             (problem, found) => (found.unwrap_or_default(), problem),
         };
-        Found { carried, embedded, sidecars, problem }
+        Found { artifact, carried, embedded, sidecars, problem }
     }
 
     /// True when there is something to judge.
@@ -93,8 +97,7 @@ impl<'a> Found<'a> {
         };
         let Ok(statement) = Statement::parse(&statement.payload) else { return false };
         let carried = self.carried.iter().map(|carried| &*carried.store);
-        let embedded = self.embedded.iter().map(|embedded| &*embedded.store);
-        let mut stores = carried.chain(embedded).chain(self.sidecars.iter().map(|(_, store)| &**store));
+        let mut stores = carried.chain(self.sidecars.iter().map(|(_, store)| &**store));
         statement.name() != artifact.name
             && stores.any(|store| {
                 let judged =
@@ -145,14 +148,14 @@ pub(super) fn alone(
     }
     let wants = Wants { sha256: Sha256::Manifest, tensors: false, cache: look.cache };
     let splice = found.embedded.as_ref().map(Embedded::without_value);
-    let once = request.artifact.once();
-    let reading = match once.read_spliced(&wants, splice.as_ref(), progress) {
-        Ok(reading) => reading,
-        Err(error) => {
-            rows.add("files", State::Invalid, error.problem());
-            return None;
-        }
-    };
+    let reading =
+        match found.artifact.as_ref().unwrap_or(request.artifact).read_spliced(&wants, splice.as_ref(), progress) {
+            Ok(reading) => reading,
+            Err(error) => {
+                rows.add("files", State::Invalid, error.problem());
+                return None;
+            }
+        };
     let mut subject: Option<Subject> = None;
     let mut inputs = Vec::new();
     let mut judge_one = |store: &[u8], asset: &Asset<'_>, prefix: &str, rows: &mut Rows| {
