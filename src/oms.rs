@@ -221,6 +221,10 @@ pub fn verify(request: &VerifyRequest, progress: &impl Progress) -> Result<Verdi
     }
     let bytes = files::read(&request.bundle, MAX_BUNDLE)?;
     let believed = Believed::load(&request.by)?;
+    let revocations = match &request.by {
+        By::Policy(path) => crate::trust::Trust::load(Some(path), &[], &[])?.revocations,
+        _ => vec![],
+    };
     let ignored = request.ignored.iter().map(|path| inside(&request.path, path)).collect::<Result<Vec<_>, _>>()?;
     let ignored: Vec<String> = ignored.into_iter().flatten().collect();
     let place = place(&request.path, &request.bundle);
@@ -229,6 +233,7 @@ pub fn verify(request: &VerifyRequest, progress: &impl Progress) -> Result<Verdi
         trust: believed.trust(&request.by),
         place: place.as_deref(),
         ignored: &ignored,
+        revocations: &revocations,
         ignore_unsigned: request.ignore_unsigned,
         now: request.at.unwrap_or_else(keyset::now),
         at: request.at.is_some(),

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::bundle::{Bundle, Record};
-use crate::credential::c2pa;
 use crate::credential::embedded::{self, Place as Where};
 use crate::credential::keys::PublicKey;
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::credential::revocation::Target;
+use crate::credential::{c2pa, x509};
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, Cache, Sha256};
 use crate::graph::statement::{Parent, Statement, rfc3339};
@@ -178,7 +178,8 @@ fn examine(
         match oms {
             Some(oms) => {
                 oms.compare(request.artifact, None, progress, rows);
-                oms::alone(policy, rows);
+                oms.is_called(request.name, rows);
+                oms::alone(policy, request.require_anchor, rows);
             }
             None if request.artifact.name.ends_with(".c2pa") => {
                 let detail =
@@ -206,7 +207,8 @@ fn examine(
             let oms = oms::beside(request, &examiner.trust, rows);
             let every = oms.as_ref().is_some_and(oms::Beside::wants_sha256);
             let sha256 = if every { Sha256::Every } else { Sha256::Manifest };
-            let read = files::files(request, record, &statement, (sha256, look.cache), progress, rows);
+            let read =
+                files::files(request, (record, &statement), &examiner.trust, (sha256, look.cache), progress, rows);
             if let Some(files::Read { around, measured }) = read {
                 if let Some(oms) = oms {
                     let measured = measured.as_ref().map(|(measured, sha256)| (measured, &**sha256));
@@ -259,7 +261,7 @@ fn required(policy: &Policy, rows: &mut Rows) {
         let detail = "the policy asks for a time-stamp in the C2PA manifest, and none was verified";
         rows.add("manifest timestamp", State::Unknown, detail);
     }
-    if policy.require.oms && !shown(&|name| name.starts_with("oms"), rows) {
+    if policy.require.oms && !shown(&|name| name == crate::credential::oms::FILES, rows) {
         let detail = "the policy asks for an OpenSSF model signature, and none was verified";
         rows.add("oms", State::Unknown, detail);
     }
@@ -381,8 +383,8 @@ impl<'a> Examiner<'a> {
         }
         // A store that cannot be read has its own row.
         let certificates = c2pa::certificates(store).unwrap_or_default();
-        certificates.iter().find_map(|der| {
-            let certificate = Hash::sha256(der);
+        let fingerprints = certificates.iter().flat_map(|der| x509::fingerprints(der));
+        fingerprints.into_iter().find_map(|certificate| {
             let index = |vkey: &str| self.index_in(vkey, statement, id);
             match self.trust.standing(&Target::Certificate(certificate), None, &index) {
                 Standing::Revoked(reason) => {

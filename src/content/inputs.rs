@@ -122,7 +122,7 @@ fn beside(request: &InputRequest, progress: &impl Progress) -> Result<OpenInput,
     begin_hashing(progress, "hash input", &artifact);
     let wants = Wants { sha256: Sha256::Manifest, ..Wants::default() };
     let measured = artifact.read_once(&wants, &|bytes| progress.advance(bytes))?.measured;
-    let judged = alone::judge(&store, &Asset::Whole(measured.manifest_asset.0), clock(), &anyone);
+    let judged = alone::judge(&store, &Asset::beside(artifact.is_folder, measured.manifest_asset.0), clock(), &anyone);
     judged_sound(source, &judged)?;
     let summary = checker::read(&store)?;
     let asset = match artifact.is_folder {

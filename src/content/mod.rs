@@ -182,7 +182,7 @@ pub fn create(request: &Request, progress: &impl Progress) -> Result<Created, Er
         }
         (None, Some(measured)) => {
             let store = sidecar(content, measured.manifest_asset.0, &signer)?;
-            let judged = judge(&store, &Asset::Whole(measured.manifest_asset.0), &root)?;
+            let judged = judge(&store, &Asset::beside(artifact.is_folder, measured.manifest_asset.0), &root)?;
             files::write(&out, &store, files::PUBLIC)?;
             (store, judged)
         }

@@ -26,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
         require_anchor: false,
         name: None,
         records: None,
+        media: None,
         now: 1_795_000_000,
         at: false,
         revocations: &[],

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use countermark_formats::ReadAt;
 use countermark_lineage::credential::oms::is_ignored;
 use countermark_lineage::digest::artifact::{Artifact, Names};
+use countermark_lineage::digest::listing::is_provenance;
 use countermark_lineage::verify::oms::Selection;
 
 use crate::Error;
@@ -129,6 +130,10 @@ impl Walk<'_> {
             let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
             // What is above it was looked at on the way here.
             if self.selection.left_out.contains(&relative) {
+                if is_provenance(&relative) && entry.file_type().map_err(Error::io(&folder, help))?.is_dir() {
+                    let problem = "is a folder, and only a file of this name speaks for the model and is left out";
+                    return Err(Error::refused(&entry.path(), problem, "rename it, so that it is looked at"));
+                }
                 listed.left_out.push(relative);
                 continue;
             }

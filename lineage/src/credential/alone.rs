@@ -30,8 +30,10 @@ use crate::verdict::{Check, State};
 
 /// The bytes that a store speaks for.
 pub enum Asset<'a> {
-    /// SHA-256 of a whole file, or of a folder's listing.
-    Whole([u8; 32]),
+    /// SHA-256 of a whole file.
+    File([u8; 32]),
+    /// SHA-256 of a folder's listing. A text with these bytes is no folder, and the manifest says which it is about.
+    Folder([u8; 32]),
     /// A model file that holds the store's text at this range, and SHA-256 of all other bytes.
     Around(Range<u64>, [u8; 32]),
     /// A medium that carries the store.
@@ -51,6 +53,8 @@ pub enum Asset<'a> {
 pub struct Signed<'a> {
     /// Certificates in DER, the leaf first.
     pub chain: &'a [Vec<u8>],
+    /// The token of a time-stamping authority beside the signature.
+    pub token: Option<&'a [u8]>,
     /// The leaf's key, whose signature was verified.
     pub key: PublicKey,
     /// First second in which the leaf is valid: the signature is not older.
@@ -65,6 +69,13 @@ pub struct Signed<'a> {
     pub marks: &'a [Hash],
     /// Relations to its inputs, where it tells them.
     pub relations: &'a [Relation],
+}
+
+impl Asset<'_> {
+    /// A file or folder by the SHA-256 that a manifest beside it is about.
+    pub fn beside(is_folder: bool, sha256: [u8; 32]) -> Self {
+        if is_folder { Asset::Folder(sha256) } else { Asset::File(sha256) }
+    }
 }
 
 /// By which time to judge, and whose time-stamps count.
@@ -219,16 +230,28 @@ fn signature(manifest: &Manifest<'_>) -> Result<(String, (Sign1, PublicKey)), Re
 fn binding(claim: &Claim<'_, '_>, asset: &Asset<'_>, store: &[u8]) -> Result<String, Refusal> {
     match asset {
         Asset::Unseen => Err(Refusal::unsupported("no bytes are at hand".into())),
-        Asset::Whole(sha256) => {
+        Asset::File(sha256) => {
             embedded::compare(embedded::placed(claim, &Place::Beside)?, Hash(*sha256))?;
-            if let Some(collection) = ours(claim, COLLECTION, COLLECTION_SCHEMA, &["listing"])? {
-                let listing = collection.field("listing").and_then(Value::as_text).unwrap_or_default();
-                if Hash::sha256(listing.as_bytes()).0 != *sha256 {
-                    let problem = "the listing in the manifest is not the one that it is about";
-                    return Err(Refusal::invalid(problem.into()));
-                }
+            if ours(claim, COLLECTION, COLLECTION_SCHEMA, &["listing"])?.is_some() {
+                return Err(Refusal::invalid(
+                    "the manifest is about a folder with this listing, not about a file".into(),
+                ));
             }
             Ok("it is about these bytes".to_owned())
+        }
+        Asset::Folder(sha256) => {
+            embedded::compare(embedded::placed(claim, &Place::Beside)?, Hash(*sha256))?;
+            let Some(collection) = ours(claim, COLLECTION, COLLECTION_SCHEMA, &["listing"])? else {
+                return Err(Refusal::invalid(
+                    "the manifest is about a file with these bytes, not about a folder".into(),
+                ));
+            };
+            let listing = collection.field("listing").and_then(Value::as_text).unwrap_or_default();
+            if Hash::sha256(listing.as_bytes()).0 != *sha256 {
+                let problem = "the listing in the manifest is not the one that it is about";
+                return Err(Refusal::invalid(problem.into()));
+            }
+            Ok("it is about the files of this folder".to_owned())
         }
         Asset::Around(span, sha256) => {
             embedded::compare(embedded::placed(claim, &Place::Inside(span.clone()))?, Hash(*sha256))?;

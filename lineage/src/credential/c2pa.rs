@@ -15,7 +15,7 @@ use super::declared::{self, Declarations};
 use super::embedded::{self, Place};
 use super::keys::PublicKey;
 use super::manifest::{Claim, Content, Ingredient, Manifest, Store};
-use super::{countersign, x509};
+use super::{countersign, rfc3161, x509};
 use crate::Error;
 use crate::cbor::Value;
 use crate::digest::Hash;
@@ -266,7 +266,11 @@ pub fn certificates(store: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let store = Store::parse(store)?;
     let manifests = std::iter::once(&store.active).chain(store.parents.values());
     let chains = manifests.map(|manifest| Ok(manifest.signature(Unsigned::Ignored)?.chain));
-    Ok(chains.collect::<Result<Vec<_>, Refusal>>()?.concat())
+    let mut found = chains.collect::<Result<Vec<_>, Refusal>>()?.concat();
+    if let Some(token) = store.active.signature(Unsigned::TimeStamp).ok().and_then(|sign1| sign1.token) {
+        found.extend(rfc3161::certificates(&token));
+    }
+    Ok(found)
 }
 
 /// What a store says, for people. Nothing is verified except that it is well-formed.

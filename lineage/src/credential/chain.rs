@@ -283,7 +283,8 @@ impl<'s, 'a> Walk<'s, 'a> {
         let relations = relations(manifest, claim);
         let (chain, statement, marks) = (&*sign1.chain, named.statement, &*named.marks);
         let not_before = x509::parse(&chain[0]).map_or(i64::MIN, |leaf| x509::validity(&leaf).0);
-        (self.vouch)(&Signed { chain, key, not_before, stamped, title, statement, marks, relations: &relations })
+        let token = sign1.token.as_deref();
+        (self.vouch)(&Signed { chain, token, key, not_before, stamped, title, statement, marks, relations: &relations })
     }
 }
 
@@ -339,11 +340,11 @@ fn relations(manifest: &Manifest<'_>, claim: &Claim<'_, '_>) -> Vec<Relation> {
 fn without_manifest(input: &Ingredient<'_, '_>, link: &Link) -> Result<(State, String), Refusal> {
     if let (Some(statement), Some(root)) = (link.statement, link.root) {
         let detail = format!(
-            "bound by root {} and statement {}, without a manifest; neither is at hand",
+            "bound by root {} and statement {}, without a manifest; nobody was asked who signed that",
             root.short(),
             statement.short()
         );
-        return Ok((State::Verified, detail));
+        return Ok((State::Unknown, detail));
     }
     let detail = match (&input.data, &input.remote) {
         (Some(Content::File(data)), _) => match prompt(data) {

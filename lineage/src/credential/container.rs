@@ -88,6 +88,11 @@ pub(super) fn only_store(hard: &Hard, store: &[u8], format: &str, source: &dyn R
         Hard::Boxes(paths) => return Ok(format!("boxes left out: {}", paths.join(" "))),
         Hard::Data(ranges) => ranges,
     };
+    // A store and, in TIFF, its length: nothing here leaves out more, in whatever text it is written.
+    let longest = 2 * store.len() as u64 + (1 << 16);
+    if ranges.len() > 2 || ranges.iter().any(|(_, length)| *length > longest) {
+        return Err(Refusal::invalid("the binding leaves out more than the manifest".into()));
+    }
     let mut excluded = Vec::new();
     for (start, length) in ranges {
         let end = start.checked_add(*length).filter(|end| *end <= source.len());

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use countermark_formats::ReadAt;
 use countermark_formats::manifest::{self, Found, Splice};
 
+use super::manifest::Judge;
+use super::trust::Trust;
 use super::{Request, Rows};
 use crate::Error;
 use crate::bundle::Record;
+use crate::credential::alone::Asset;
 use crate::credential::embedded;
-use crate::credential::policy::CertificateRoot;
 use crate::digest::artifact::{Artifact, CARD, Cache, Measured, Reading, Sha256, Wants};
 use crate::digest::checkpoint::Tensor;
 use crate::digest::listing::Listing;
@@ -58,8 +60,8 @@ struct Inside {
 /// when there is a file whose name or size was not signed. Answers what was read, when it is what was signed.
 pub(super) fn files(
     request: &Request<'_>,
-    record: &Record,
-    statement: &Statement,
+    (record, statement): (&Record, &Statement),
+    trust: &Trust<'_>,
     (sha256, cache): (Sha256, Option<&dyn Cache>),
     progress: &(dyn Fn(u64) + Sync),
     rows: &mut Rows,
@@ -99,10 +101,12 @@ pub(super) fn files(
         return Some(Read { around: Some(Around { span, sha256 }), measured });
     }
     // The statement is about the file with this manifest in it, so the manifest speaks for itself.
-    let roots = request.policy.into_iter().flat_map(|policy| &policy.certificate_roots);
-    let roots: Vec<_> = roots.filter_map(|root| CertificateRoot::to_der(root).ok()).collect();
-    for row in embedded::check_alone(&store, &span, sha256, &roots, request.now) {
+    let judged = Judge::new(trust, rows).judge(&store, &Asset::Around(span, sha256.0));
+    for row in judged.rows {
         rows.add(&format!("embedded {}", row.name), row.state, row.detail);
+    }
+    for link in &judged.links {
+        rows.add(&format!("embedded manifest: {}", link.row()), link.state, &*link.detail);
     }
     Some(Read { around: None, measured })
 }

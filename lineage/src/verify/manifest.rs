@@ -8,6 +8,7 @@ use countermark_formats::ReadAt;
 use countermark_formats::manifest::{self as formats, Embedded};
 
 use super::hand_overs::Doubt;
+use super::oms;
 use super::signers::{Said, Voice};
 use super::trust::Trust;
 use super::{Belief, Examiner, Look, Request, Rows, Subject};
@@ -15,8 +16,9 @@ use crate::bundle::Bundle;
 use crate::credential::alone::{self, Asset, Clock, Judged, Signed};
 use crate::credential::policy::{CertificateRoot, Policy};
 use crate::credential::revocation::Target;
+use crate::credential::{rfc3161, x509};
 use crate::digest::Hash;
-use crate::digest::artifact::{Artifact, Sha256, Wants};
+use crate::digest::artifact::{Artifact, CARD, Sha256, Wants};
 use crate::graph::Relation;
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, State, printable};
@@ -156,18 +158,29 @@ pub(super) fn alone(
                 return None;
             }
         };
+    let at_hand: Vec<Hash> =
+        bundle.iter().flat_map(|bundle| &bundle.records).filter_map(|record| record.statement.id().ok()).collect();
     let mut subject: Option<Subject> = None;
     let mut inputs = Vec::new();
+    let mut is_model = false;
     let mut judge_one = |store: &[u8], asset: &Asset<'_>, prefix: &str, rows: &mut Rows| {
         let Judged { rows: own, links, subject: about } = judge.judge(store, asset);
         for row in own {
             rows.add(&format!("{prefix}{}", row.name), row.state, row.detail);
         }
         for link in &links {
-            rows.add(&format!("{prefix}{}", link.row()), link.state, &*link.detail);
+            let (mut state, mut detail) = (link.state, link.detail.clone());
+            let revoked = link.statement.and_then(|id| judge.trust.revoked(&Target::Statement(id)));
+            if let Some(reason) = revoked {
+                (state, detail) = (State::Revoked, reason);
+            } else if link.manifest.is_none() && link.statement.is_some_and(|id| at_hand.contains(&id)) {
+                (state, detail) = (State::Verified, "its statement is in the bundle, and is checked there".to_owned());
+            }
+            rows.add(&format!("{prefix}{}", link.row()), state, detail);
         }
         if let Some(about) = about {
             judge.subject(&about, request, prefix, rows);
+            is_model |= about.declared.asset_types.iter().any(|word| word.starts_with("c2pa.types.model"));
             judge.thresholds(&about.title, &judge.name_of(&about.key, String::new()), prefix, rows);
             subject.get_or_insert(Subject {
                 name: printable(&about.title, 200),
@@ -189,7 +202,8 @@ pub(super) fn alone(
     }
     for (name, store) in &found.sidecars {
         let prefix = if several { format!("{name}: ") } else { String::new() };
-        judge_one(store, &Asset::Whole(reading.measured.manifest_asset.0), &prefix, rows);
+        let asset = Asset::beside(request.artifact.is_folder, reading.measured.manifest_asset.0);
+        judge_one(store, &asset, &prefix, rows);
     }
     inside(request, found, rows);
     if let Some(bundle) = bundle {
@@ -204,6 +218,14 @@ pub(super) fn alone(
         (State::Unanchored, "none; the time rests on the signer's word")
     };
     rows.add("anchor", state, detail);
+    if request.artifact.card.is_some() {
+        // A loader takes the configuration of a dataset from its card, so there the card is as good as data.
+        let state = if is_model { State::Verified } else { State::Unknown };
+        rows.add("card", state, format!("{CARD} is not covered by the manifest"));
+    }
+    if let Some(oms) = oms::beside(request, &trust, rows) {
+        oms.compare(request.artifact, None, progress, rows);
+    }
     super::required(judge.trust.policy, rows);
     subject
 }
@@ -244,14 +266,14 @@ fn inside(request: &Request<'_>, found: &Found<'_>, rows: &mut Rows) {
 }
 
 /// Whom to believe, and when.
-struct Judge<'t, 'a> {
+pub(super) struct Judge<'t, 'a> {
     trust: &'t Trust<'a>,
     roots: Vec<Vec<u8>>,
     timestamp_roots: Vec<Vec<u8>>,
 }
 
 impl<'t, 'a> Judge<'t, 'a> {
-    fn new(trust: &'t Trust<'a>, rows: &mut Rows) -> Self {
+    pub fn new(trust: &'t Trust<'a>, rows: &mut Rows) -> Self {
         let mut der = |roots: &[CertificateRoot]| {
             let roots = roots.iter().filter_map(|root| match root.to_der() {
                 Ok(der) => Some(der),
@@ -266,7 +288,7 @@ impl<'t, 'a> Judge<'t, 'a> {
         Judge { trust, roots, timestamp_roots }
     }
 
-    fn judge(&self, store: &[u8], asset: &Asset<'_>) -> Judged {
+    pub fn judge(&self, store: &[u8], asset: &Asset<'_>) -> Judged {
         let clock = Clock { now: self.trust.now, timestamp_roots: &self.timestamp_roots };
         alone::judge(store, asset, clock, &|signed| self.vouch(signed))
     }
@@ -274,7 +296,9 @@ impl<'t, 'a> Judge<'t, 'a> {
     /// Why something that was signed here no longer counts, if so. Nothing dates it, so whatever was logged before counts
     /// for nothing.
     fn revoked(&self, signed: &Signed<'_>) -> Option<String> {
-        let certificates = signed.chain.iter().map(|der| Target::Certificate(Hash::sha256(der)));
+        let stamping = signed.token.map(rfc3161::certificates).unwrap_or_default();
+        let held = signed.chain.iter().chain(&stamping).flat_map(|der| x509::fingerprints(der));
+        let certificates: Vec<Target> = held.map(Target::Certificate).collect();
         let mut targets = std::iter::once(Target::Key(signed.key))
             .chain(signed.statement.map(Target::Statement))
             .chain(signed.marks.iter().copied().map(Target::Mark))
@@ -303,13 +327,29 @@ impl<'t, 'a> Judge<'t, 'a> {
                     Ok(root) => format!("{root} vouches too"),
                     Err((_, problem)) => format!("the policy vouches for the key itself: {problem}"),
                 };
+                if let Some(problem) = self.unmet(signed.title, &signer.name) {
+                    return (State::UnknownSigner, problem);
+                }
                 let by = by_hand_over.map(|old| format!(", by hand-over from {}", old.short())).unwrap_or_default();
                 (State::Verified, format!("{} ({key}){by}; {certified}", signer.name))
             }
             (Err(Some(doubt)), _) => (doubt.state, format!("{key}; {}", doubt.text)),
-            (Err(None), Ok(root)) => (State::Verified, format!("{key}; {root} vouches for it")),
+            (Err(None), Ok(root)) => match self.unmet(signed.title, "") {
+                Some(problem) => (State::UnknownSigner, problem),
+                None => (State::Verified, format!("{key}; {root} vouches for it")),
+            },
             (Err(None), Err((state, problem))) => (state, format!("{key}; {problem}")),
         }
+    }
+
+    /// Which threshold for this name one signature does not meet.
+    fn unmet(&self, title: &str, signer: &str) -> Option<String> {
+        let asks = |signers: &Option<Vec<String>>| {
+            signers.as_ref().is_none_or(|signers| signers.iter().any(|name| name == signer))
+        };
+        let mut thresholds = self.trust.policy.thresholds(title);
+        let unmet = thresholds.find(|threshold| threshold.required.get() > u32::from(asks(&threshold.signers)))?;
+        Some(format!("one signature, where the policy asks for {} signers of {title}", unmet.required))
     }
 
     /// A manifest has one signature, which is too few where the policy asks for more.

@@ -11,11 +11,13 @@ use countermark_formats::ReadAt;
 use rayon::prelude::*;
 
 use super::signers::Said;
-use super::{Request, Rows};
+use super::trust::Named;
+use super::{Belief, Request, Rows};
 use crate::Error;
 use crate::credential::oms::{self, FILES, MAX_BUNDLE, Method, Opened, Resource, Statement, Trust, is_ignored, shards};
 use crate::credential::policy::{Policy, Require};
 use crate::credential::revocation::Target;
+use crate::credential::x509;
 use crate::digest::Hash;
 use crate::digest::artifact::{Artifact, CARD, Measured};
 use crate::digest::listing::is_provenance;
@@ -32,6 +34,8 @@ pub struct Bundle<'a> {
     pub bytes: &'a [u8],
     /// By which method, and whom to believe.
     pub trust: Trust<'a>,
+    /// Revocation lists that are at hand, where a policy is asked.
+    pub revocations: &'a [Named],
     /// Its own path in the model, when it lies there.
     pub place: Option<&'a str>,
     /// Left out beside what the signer left out: exact paths.
@@ -66,6 +70,15 @@ pub fn verify(bundle: &Bundle<'_>, open: &OpenModel<'_>, progress: &(dyn Fn(u64)
     }
     let (checks, opened) = oms::open(bundle.bytes, &bundle.trust, bundle.now);
     rows.0.extend(checks);
+    if let (Some(opened), Trust::Policy(policy)) = (&opened, &bundle.trust) {
+        let belief = Belief { policy: Some(policy), revocations: bundle.revocations, hand_overs: &[], now: bundle.now };
+        limits(opened, &super::trust::Trust::new(&belief, policy, &[], &mut rows), &mut rows);
+        if asks_for_more(policy) {
+            let detail =
+                "the policy asks for evidence that only a bundle of provenance holds; use `countermark verify`";
+            rows.add("bundle", State::Unknown, detail);
+        }
+    }
     if let Some(opened) = &opened {
         let statement = &opened.statement;
         let mut left_out = statement.left_out();
@@ -127,7 +140,7 @@ pub(super) fn beside(request: &Request<'_>, trust: &super::trust::Trust<'_>, row
 
 /// What revocation lists say of the signer, and until when the policy lets them speak. An OMS bundle tells no time.
 fn limits(opened: &Opened, trust: &super::trust::Trust<'_>, rows: &mut Rows) {
-    let certificates = opened.certificates.iter().copied().map(Target::Certificate);
+    let certificates = opened.certificates.iter().flat_map(|der| x509::fingerprints(der)).map(Target::Certificate);
     let mut targets = std::iter::once(Target::Key(opened.key)).chain(certificates);
     if let Some(reason) = targets.find_map(|target| trust.revoked(&target)) {
         rows.add(oms::SIGNER, State::Revoked, reason);
@@ -139,6 +152,15 @@ fn limits(opened: &Opened, trust: &super::trust::Trust<'_>, rows: &mut Rows) {
 }
 
 impl Beside {
+    /// Asks for the model of this name.
+    pub fn is_called(&self, name: Option<&str>, rows: &mut Rows) {
+        let Some((name, opened)) = name.zip(self.opened.as_ref()) else { return };
+        if opened.statement.name != name {
+            let detail = format!("{name} was asked for, and this was signed as {}", opened.statement.name);
+            rows.add("name", State::Invalid, detail);
+        }
+    }
+
     /// Is the SHA-256 of every file wanted?
     pub fn wants_sha256(&self) -> bool {
         let statement = self.opened.as_ref().map(|opened| &opened.statement);
@@ -178,7 +200,12 @@ impl Beside {
         let card = artifact.card.iter().map(|card| (CARD, &**card));
         let provenance = artifact.provenance.iter().map(|(name, source)| (&**name, &**source));
         let left_out = statement.left_out();
-        let is_covered = |name: &str| !artifact.is_folder || (name != NAME && !is_ignored(name, &left_out));
+        // What speaks for a release is a file at the top, and never a folder of that name.
+        let in_folder_of_evidence =
+            |name: &str| name.split_once('/').is_some_and(|(top, _)| is_provenance(top) || top == "badge.svg");
+        let is_covered = |name: &str| {
+            !artifact.is_folder || (name != NAME && (!is_ignored(name, &left_out) || in_folder_of_evidence(name)))
+        };
         let (covered, ignored): (Vec<_>, Vec<_>) =
             all.chain(card).chain(provenance).partition(|(name, _)| is_covered(name));
         let found = covered.into_iter().map(|(name, source)| Found { name, source, known: known.get(name).cloned() });
@@ -194,13 +221,21 @@ impl Beside {
     }
 }
 
+/// True when the policy asks for what no OMS bundle holds.
+fn asks_for_more(policy: &Policy) -> bool {
+    let Require { oms: _, log, manifest, anchor, max_age_days, timestamp } = &policy.require;
+    *log || *manifest || anchor.is_required() || max_age_days.is_some() || *timestamp || !policy.thresholds.is_empty()
+}
+
 /// What a bundle says where there is no release of our own.
 ///
 /// It is no more than it is: whatever else the policy asks for, or could have revoked, is not to be had from it.
-pub(super) fn alone(policy: &Policy, rows: &mut Rows) {
-    let (state, detail) = if policy.require != Require::default() || !policy.thresholds.is_empty() {
+pub(super) fn alone(policy: &Policy, require_anchor: bool, rows: &mut Rows) {
+    let (state, detail) = if asks_for_more(policy) || require_anchor {
         (State::Unknown, "the policy asks for evidence that only a bundle of provenance holds, and none was found")
-    } else if policy.revoked.iter().any(|entry| entry.key.is_none()) || !policy.revocation_lists.is_empty() {
+    } else if policy.revoked.iter().any(|entry| entry.statement.is_some() || entry.mark.is_some())
+        || !policy.revocation_lists.is_empty()
+    {
         (State::Unknown, "the policy revokes statements or marks, and without a bundle nobody can tell which this is")
     } else {
         (State::Unanchored, "none was found; the OMS signature speaks for the bytes, not for where they came from")

@@ -215,7 +215,7 @@ fn sidecars_say_what_binds_each_input() {
         if !manifest {
             content.inputs[0].manifest = None;
         }
-        sidecar(content, [7; 32], &WORLD.signer).map(|store| judge(&store, &Asset::Whole([7; 32])))
+        sidecar(content, [7; 32], &WORLD.signer).map(|store| judge(&store, &Asset::File([7; 32])))
     };
     let link = |judged: Judged| (judged.links[0].state, judged.links[0].detail.clone());
     assert_eq!(link(unbound(true, Some([1; 32])).unwrap()).0, State::Verified);
@@ -233,13 +233,13 @@ fn sidecars_say_what_binds_each_input() {
 fn a_store_for_other_bytes_is_refused() {
     let mut base = Cursor::new(BASE);
     let store = sidecar(content(&mut base), [7; 32], &WORLD.signer).unwrap();
-    let judged = judge(&store, &Asset::Whole([8; 32]));
+    let judged = judge(&store, &Asset::File([8; 32]));
     let row = judged.rows.iter().find(|row| row.name == checker::BINDING).unwrap();
     assert_eq!(row.state, State::Invalid);
     // A sidecar is never judged by what a medium's library found, and a medium's store never by a whole file's hash.
     let copy = signed("cat.png", &samples::png(0));
     let carried = carried(&copy).unwrap().unwrap();
-    let judged = judge(&carried.store, &Asset::Whole(Sha256::digest(&copy).into()));
+    let judged = judge(&carried.store, &Asset::File(Sha256::digest(&copy).into()));
     let row = judged.rows.iter().find(|row| row.name == checker::BINDING).unwrap();
     assert_eq!((row.state, row.detail.contains("excludes")), (State::Invalid, true), "{}", row.detail);
 }
@@ -249,11 +249,11 @@ fn a_store_for_other_bytes_is_refused() {
 fn every_byte_of_a_sidecar_counts() {
     let mut base = Cursor::new(BASE);
     let mut store = sidecar(content(&mut base), [7; 32], &WORLD.signer).unwrap();
-    assert_eq!(state(&judge(&store, &Asset::Whole([7; 32]))), State::Verified);
+    assert_eq!(state(&judge(&store, &Asset::File([7; 32]))), State::Verified);
     for place in 0..store.len() {
         for mask in [1, 0x80] {
             store[place] ^= mask;
-            let judged = judge(&store, &Asset::Whole([7; 32]));
+            let judged = judge(&store, &Asset::File([7; 32]));
             assert_ne!(state(&judged), State::Verified, "byte {place} ^ {mask:#x}");
             store[place] ^= mask;
         }
@@ -283,7 +283,7 @@ fn alone_is_no_laxer_than_with_a_statement() {
     let of_base = crate::cases::cases().into_iter().chain(crate::certificates::cases()).map(|case| (case, BASE));
     let of_child = crate::parents::cases().into_iter().map(|case| (case, CHILD));
     for (case, asset) in of_base.chain(of_child) {
-        let judged = judge(&case.store, &Asset::Whole(Sha256::digest(asset).into()));
+        let judged = judge(&case.store, &Asset::File(Sha256::digest(asset).into()));
         let expected = by_comparison.contains(&case.name) || told.contains(&case.name);
         assert_eq!(state(&judged) == State::Verified, expected, "{}: {:#?}", case.name, judged.rows);
         *(if expected { &mut tolerated } else { &mut refused }) += 1;

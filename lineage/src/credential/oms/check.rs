@@ -59,8 +59,8 @@ pub struct Opened {
     pub signer: String,
     /// The key that signed.
     pub key: PublicKey,
-    /// SHA-256 of each certificate that the bundle holds, in DER.
-    pub certificates: Vec<Hash>,
+    /// The certificates that the bundle holds, in DER.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// Reads and checks a bundle as of `now`, in Unix seconds, with a row for each step; the statement when its signature
@@ -143,7 +143,7 @@ fn steps(bytes: &[u8], trust: &Trust<'_>, now: i64, rows: &mut Vec<Check>) -> Op
     let detail = format!("{listed} {what} of {}, root {}", statement.name, statement.root().short());
     rows.push(Check::new(STATEMENT, State::Verified, detail));
     let certificates = match &bundle.material {
-        Material::Chain(chain) => chain.iter().map(|der| Hash::sha256(der)).collect(),
+        Material::Chain(chain) => chain.clone(),
         Material::Key(_) | Material::Sigstore { .. } => vec![],
     };
     Some(Opened { statement, id, signer: signer.name, key: signer.key, certificates })

@@ -6,9 +6,15 @@ use std::ops::Range;
 /// Left out by every signature, at the top of the model only.
 pub const DEFAULT_IGNORED: [&str; 4] = [".git", ".gitattributes", ".github", ".gitignore"];
 
+/// The longest path that systems know, and deeper than anybody nests.
+const MAX_NAME: usize = 4096;
+const MAX_DEPTH: usize = 128;
+
 /// Why this cannot be the name of a file, if so: names are relative, in their shortest form, and stay below the model.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let problem = if name.is_empty() {
+    let problem = if name.len() > MAX_NAME || name.split('/').count() > MAX_DEPTH {
+        return Err(format!("a name is above {MAX_NAME} bytes or {MAX_DEPTH} folders deep"));
+    } else if name.is_empty() {
         "is empty"
     } else if name.starts_with('/') {
         "is absolute"

@@ -97,6 +97,12 @@ struct Framed {
     certificates: Vec<Certificate>,
 }
 
+/// The certificates that a token holds, in DER; none when it cannot be read. Nothing is verified.
+pub fn certificates(token: &[u8]) -> Vec<Vec<u8>> {
+    let held = framed(token).map(|framed| framed.certificates).unwrap_or_default();
+    held.iter().filter_map(|certificate| certificate.to_der().ok()).collect()
+}
+
 fn framed(token: &[u8]) -> Result<Framed, Refusal> {
     if token.len() > MAX_TOKEN {
         return Err(refuse(format!("the token is above {} KiB", MAX_TOKEN >> 10)));

@@ -5,6 +5,7 @@
 pub(super) mod path;
 pub(super) mod signature;
 
+use der::asn1::BitString;
 use x509_cert::Certificate;
 use x509_cert::der::oid::{AssociatedOid, ObjectIdentifier};
 use x509_cert::der::{Decode as _, Encode as _, Tagged as _, asn1::Any};
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::c2pa::Refusal;
 use super::keys::PublicKey;
 use crate::Error;
+use crate::digest::Hash;
 use crate::graph::statement::rfc3339;
 
 /// The longest certificate that is parsed, in bytes. Ours have about 400.
@@ -103,6 +105,20 @@ pub(super) fn key(certificate: &Certificate) -> Result<PublicKey, Refusal> {
             Refusal::unsupported(format!("{problem}; only Ed25519 and ECDSA over P-256, P-384 and P-521 are checked"))
         }
     })
+}
+
+/// SHA-256 of a certificate in DER, under every encoding that its issuer's signature has: an ECDSA signature (r, s) is as
+/// good as (r, -s), so whoever revokes the one means the other too.
+pub fn fingerprints(der: &[u8]) -> Vec<Hash> {
+    let mut found = vec![Hash::sha256(der)];
+    let Ok(certificate) = parse(der) else { return found };
+    let bytes = certificate.signature.as_bytes().unwrap_or_default();
+    for twin in signature::twins(bytes) {
+        let Ok(signature) = BitString::from_bytes(&twin) else { continue };
+        let other = Certificate { signature, ..certificate.clone() };
+        found.extend(other.to_der().ok().map(|der| Hash::sha256(&der)));
+    }
+    found
 }
 
 /// Common name and organisation, for people.

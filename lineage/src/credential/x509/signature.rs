@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use crate::credential::c2pa::Refusal;
-use crate::credential::keys::{Algorithm, PublicKey, signature_from_der};
+use crate::credential::keys::{Algorithm, PublicKey, signature_from_der, signature_to_der};
 
 pub(super) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -110,6 +110,23 @@ pub(in crate::credential) fn verifies(
 
 fn unsupported_key(issuer: &SubjectPublicKeyInfoOwned) -> Refusal {
     Refusal::unsupported(format!("key type {} is not checked", issuer.algorithm.oid))
+}
+
+/// The other ECDSA signatures, in DER, that are good wherever this one is: on which curve is for the issuer's key to say.
+pub(super) fn twins(signature: &[u8]) -> Vec<Vec<u8>> {
+    macro_rules! twin {
+        ($curve:ident, $algorithm:expr) => {
+            signature_from_der($algorithm, signature).and_then(|fixed| {
+                let (r, s) = $curve::ecdsa::Signature::from_slice(&fixed).ok()?.split_scalars();
+                let other = $curve::ecdsa::Signature::from_scalars(r, -s).ok()?;
+                Some(signature_to_der($algorithm, &other.to_bytes()))
+            })
+        };
+    }
+    [twin!(p256, Algorithm::P256), twin!(p384, Algorithm::P384), twin!(p521, Algorithm::P521)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// ECDSA over a digest that need not have the size of the curve.
