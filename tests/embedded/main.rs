@@ -224,7 +224,7 @@ fn a_manifest_that_was_inside_before_is_judged_by_itself() {
     let verdict = world.verify("found.safetensors", None);
     assert_eq!(verdict.state, State::Unanchored, "{verdict:#?}");
     assert_row(&verdict, State::Verified, "embedded manifest binding", "all but its own text");
-    assert_row(&verdict, State::Verified, "embedded manifest certificate", "");
+    assert_row(&verdict, State::Verified, "embedded manifest signer", "");
     assert_row(&verdict, State::Verified, "files", "1 file re-hashed, root");
 
     // Signed again after its weights were changed: the statement is right, and what is inside is not.
@@ -250,7 +250,7 @@ fn a_manifest_that_was_inside_before_is_judged_by_itself() {
     world.sign("strange.safetensors", None);
     let verdict = world.verify("strange.safetensors", None);
     assert_eq!(verdict.state, State::UnknownSigner);
-    assert_row(&verdict, State::UnknownSigner, "embedded manifest certificate", "no given root vouches");
+    assert_row(&verdict, State::UnknownSigner, "embedded manifest signer", "no given root vouches");
 }
 
 #[test]
