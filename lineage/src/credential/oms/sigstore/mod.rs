@@ -1,8 +1,8 @@
 //! Keyless signatures: a certificate that lives for minutes, an identity in it, and a log that says when it was used.
 //!
 //! Everything is checked offline against a given [`TrustedRoot`]. The order: the entry of the log is about this very
-//! signature ([`entry`]), which gives a time; at that time a chain leads to a certificate authority, the certificate
-//! stands in a certificate transparency log, and names the identity that was asked for ([`certificate`]).
+//! signature (`entry`), which gives a time; at that time a chain leads to a certificate authority, the certificate
+//! stands in a certificate transparency log, and names the identity that was asked for (`certificate`).
 
 mod certificate;
 mod entry;
