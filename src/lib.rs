@@ -5,7 +5,7 @@
 //! [`detect`] finds it again, [`disclose`] lets somebody else look for it, [`attack`] does to a model what happens in the
 //! wild, [`derivation`] asks whether two models share training history, [`sign`] writes the bundle of a release, [`mod@embed`] puts a manifest
 //! into a file, [`graph`]
-//! takes bundles into a store, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
+//! takes bundles into a store, [`mod@anchor`] has checkpoints held by chains and authorities, [`export`] writes lineage in the formats of others, [`card`] holds a model card against it,
 //! [`oms`] signs and verifies bundles of OpenSSF Model Signing, [`cosign`] adds a signature to a bundle,
 //! [`revoke`] says what no longer counts, [`mod@hand_over`] gives the rights of one key to another, [`verify`] turns a bundle
 //! and the bytes at hand into a verdict. The command line and the
@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod anchor;
 pub mod attack;
 mod cache;
 pub mod card;

@@ -40,7 +40,8 @@ impl Trust {
 
     /// All of it, to judge by at `now`.
     pub fn belief(&self, now: i64) -> Belief<'_> {
-        Belief { policy: self.policy.as_ref(), revocations: &self.revocations, hand_overs: &self.hand_overs, now }
+        let policy = self.policy.as_ref();
+        Belief { policy, revocations: &self.revocations, hand_overs: &self.hand_overs, blocks: None, now }
     }
 }
 

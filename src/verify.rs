@@ -88,6 +88,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         policy: trust.policy.as_ref(),
         revocations: &trust.revocations,
         hand_overs: &trust.hand_overs,
+        blocks: None,
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),

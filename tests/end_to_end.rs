@@ -170,6 +170,7 @@ impl Judge {
             policy: Some(&self.policy),
             revocations: &[],
             hand_overs: &[],
+            blocks: None,
             require_anchor: false,
             name: None,
             records: None,

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::Error;
+use crate::anchor::Anchor;
 use crate::credential::dsse::Envelope;
 use crate::credential::hand_over::MAX_HAND_OVERS;
 use crate::credential::logged::Logged;
@@ -32,7 +33,13 @@ pub struct Bundle {
     /// From keys that the policy may know to keys that signed here.
     #[serde(default, deserialize_with = "at_most::<MAX_HAND_OVERS, _, _>", skip_serializing_if = "Vec::is_empty")]
     pub hand_overs: Vec<Logged>,
+    /// What holds the checkpoints of the receipts.
+    #[serde(default, deserialize_with = "at_most::<MAX_ANCHORS, _, _>", skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchor>,
 }
+
+/// A bundle holds at most this many anchors.
+pub const MAX_ANCHORS: usize = 1000;
 
 /// What speaks for one artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +105,7 @@ impl std::fmt::Debug for Bytes {
 impl Bundle {
     /// A bundle of these records.
     pub fn new(records: Vec<Record>) -> Self {
-        Bundle { schema: SCHEMA.to_owned(), records, hand_overs: vec![] }
+        Bundle { schema: SCHEMA.to_owned(), records, hand_overs: vec![], anchors: vec![] }
     }
 
     /// Reads a bundle. Nothing in it is verified by this.

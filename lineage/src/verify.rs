@@ -3,6 +3,7 @@
 //! Read it from the top: [`verify`] goes through the parts in the order in which one rests on the other, and each part
 //! adds its rows. The worst row is the state. A row says what was compared with what, and never more than was checked.
 
+mod anchor;
 mod files;
 mod hand_overs;
 mod log;
@@ -16,6 +17,8 @@ mod trust;
 use std::collections::BTreeMap;
 
 use crate::Error;
+use crate::anchor::Anchor;
+use crate::anchor::evm::Blocks;
 use crate::bundle::{Bundle, Record};
 use crate::credential::embedded::{self, Place as Where};
 use crate::credential::keys::PublicKey;
@@ -45,6 +48,8 @@ pub struct Request<'a> {
     pub revocations: &'a [Named],
     /// Hand-overs that are at hand, beside those of the bundle.
     pub hand_overs: &'a [Named],
+    /// Nodes of chains to ask for blocks, when the network may be used.
+    pub blocks: Option<&'a dyn Blocks>,
     /// Ask for an anchor that is included, whatever the policy says.
     pub require_anchor: bool,
     /// Ask for a release of this name: a copy may be renamed, and another release of the same signer put in its place.
@@ -61,8 +66,8 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn belief(&self) -> Belief<'a> {
-        let Request { policy, revocations, hand_overs, now, .. } = *self;
-        Belief { policy, revocations, hand_overs, now }
+        let Request { policy, revocations, hand_overs, blocks, now, .. } = *self;
+        Belief { policy, revocations, hand_overs, blocks, now }
     }
 }
 
@@ -240,18 +245,6 @@ fn open_bundle(bytes: &[u8], rows: &mut Rows) -> Option<Bundle> {
     Some(bundle)
 }
 
-/// No anchor backend exists yet: say so, and never count what is not there.
-fn anchor(policy: &Policy, required: bool, rows: &mut Rows) {
-    let (state, detail) = if policy.require.anchor.is_required() {
-        (State::Unknown, format!("{} is required and the bundle holds none", policy.require.anchor.describe()))
-    } else if required {
-        (State::Unknown, "an anchor is required and the bundle holds none".to_owned())
-    } else {
-        (State::Unanchored, "none; the time rests on the signer's word and on the log".to_owned())
-    };
-    rows.add("anchor", state, detail);
-}
-
 /// What the policy asks for and no row has shown: an absent row is no proof.
 fn required(policy: &Policy, rows: &mut Rows) {
     let shown = |fits: &dyn Fn(&str) -> bool, rows: &Rows| {
@@ -271,6 +264,8 @@ fn required(policy: &Policy, rows: &mut Rows) {
 struct Examiner<'a> {
     records: BTreeMap<Hash, &'a Record>,
     policy: &'a Policy,
+    anchors: &'a [Anchor],
+    blocks: Option<&'a dyn Blocks>,
     now: i64,
     /// What the artifact's own manifest covers, when it was found inside the file at hand and that was read.
     around: Option<files::Around>,
@@ -283,7 +278,9 @@ impl<'a> Examiner<'a> {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
         let trust = Trust::new(belief, no_policy, &bundle.hand_overs, rows);
-        Examiner { records, policy: trust.policy, now: trust.now, around: None, trust }
+        anchor::anchors_of_something_else(bundle, rows);
+        let (anchors, blocks) = (&*bundle.anchors, belief.blocks);
+        Examiner { records, policy: trust.policy, anchors, blocks, now: trust.now, around: None, trust }
     }
 
     /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.
@@ -293,7 +290,7 @@ impl<'a> Examiner<'a> {
         self.marks(record, statement, place.as_ref(), "", rows);
         self.ancestry(statement, id, rows);
         self.age(statement, rows);
-        anchor(self.policy, require_anchor, rows);
+        self.anchor(statement, place.as_ref(), require_anchor, rows);
         required(self.policy, rows);
     }
 
@@ -452,6 +449,7 @@ impl<'a> Examiner<'a> {
         bad.iter().for_each(|row| rows.add(&format!("{prefix}{}", row.name), row.state, &*row.detail));
         let place = self.release(record, &parent, &id, prefix, rows);
         self.marks(record, &parent, place.as_ref(), prefix, rows);
+        self.anchor_of_ancestor(prefix, &parent, place.as_ref(), rows);
         Some(parent)
     }
 

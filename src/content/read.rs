@@ -75,7 +75,7 @@ pub fn read(path: &Path, policy: Option<&Path>, now: i64) -> Result<Reading, Err
     }
     let found = carried(&artifact).map_err(|problem| refuse(path, &problem, help))?;
     let (name, source) = &artifact.files[0];
-    let belief = Belief { policy: Some(&policy), revocations: &[], hand_overs: &[], now };
+    let belief = Belief { policy: Some(&policy), revocations: &[], hand_overs: &[], blocks: None, now };
     let ((judged, others), store, bound) = match found {
         Some(carried) => (inspect(&carried.store, Some(&carried.asset(&**source)), &belief), carried.store, true),
         None => match manifest::find(name, &**source, None) {

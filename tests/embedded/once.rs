@@ -60,6 +60,7 @@ fn counted(world: &World, path: &str, bundle: &str) -> Vec<(String, Vec<u32>)> {
         at: false,
         revocations: &[],
         hand_overs: &[],
+        blocks: None,
         media: None,
     };
     let verdict = judge::verify(&request, &|_| ());

@@ -31,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
         at: false,
         revocations: &[],
         hand_overs: &[],
+        blocks: None,
     };
     assert_ne!(verify(&request, &|_| ()).state.exit_code(), 0);
 });

@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = std::str::from_utf8(data).map(Target::of_pem);
     let (policy, files) = (Policy::default(), [("input".to_owned(), data.to_vec())]);
     let belief =
-        Belief { policy: Some(&policy), revocations: &files, hand_overs: &files, now: 1_700_000_000 };
+        Belief { policy: Some(&policy), revocations: &files, hand_overs: &files, blocks: None, now: 1_700_000_000 };
     // Nobody is known to an empty policy, and nobody can sign for somebody else by chance.
     assert!(verify::bundle(data, &belief).state > State::Unanchored);
 });

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use countermark_lineage::anchor::checkpoint::Checkpoint;
 use countermark_lineage::anchor::entry::{Entry, EntryType, MAX_ENTRY};
-use countermark_lineage::anchor::note::VerifierKey;
+use countermark_lineage::anchor::note::{self, VerifierKey};
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::anchor::tiles::{self, ReadTile, WIDTH};
 use countermark_lineage::digest::{Hash, tree};
@@ -126,6 +126,32 @@ impl Log {
         let size = Checkpoint::open(&note, &self.verifier)?.size;
         let prove = |index: &u64| {
             Ok(Proof { index: *index, path: tiles::inclusion(self, *index, size)?, checkpoint: note.clone() })
+        };
+        indices.iter().map(prove).collect()
+    }
+
+    /// The published checkpoint with the log's signature alone, and its size: what an anchor holds.
+    ///
+    /// # Errors
+    /// As [`Log::head`].
+    pub fn anchorable(&self) -> Result<(u64, String), Error> {
+        let note = self.note()?;
+        Ok((Checkpoint::open(&note, &self.verifier)?.size, note::signed_only_by(&note, &self.verifier)?))
+    }
+
+    /// Proofs that these entries are in the log, all under `note`, which is one of its earlier checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::Lineage`] when the note is not signed by this log, or an entry is younger than it.
+    pub fn prove_under(&self, indices: &[u64], note: &str) -> Result<Vec<Proof>, Error> {
+        let head = Checkpoint::open(note, &self.verifier)?;
+        if head.size > self.head()?.size || tiles::root(self, head.size)? != head.root {
+            let help = "an older copy of the log was restored; put the newest one back";
+            return Err(Error::refused(&self.folder, "does not hold what this checkpoint speaks of", help));
+        }
+        let prove = |index: &u64| {
+            let path = tiles::inclusion(self, *index, head.size)?;
+            Ok(Proof { index: *index, path, checkpoint: note.to_owned() })
         };
         indices.iter().map(prove).collect()
     }

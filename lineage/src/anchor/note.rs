@@ -132,6 +132,23 @@ pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error>
     Ok(text)
 }
 
+/// The note with the signature lines of `verifier` alone, each kept once: what an anchor holds.
+///
+/// # Errors
+/// As [`open`].
+pub fn signed_only_by(note: &str, verifier: &VerifierKey) -> Result<String, Error> {
+    let text = open(note, verifier)?;
+    let (_, lines) = split(note)?;
+    let mut kept = format!("{text}\n");
+    for (name, blob) in lines {
+        let line = format!("{DASH}{name} {}\n", STANDARD.encode(&blob));
+        if name == verifier.name && blob[..4] == verifier.id() && !kept.contains(&line) {
+            kept.push_str(&line);
+        }
+    }
+    Ok(kept)
+}
+
 /// A signature line: the name, and the key id with the signature behind it.
 type Line<'a> = (&'a str, Vec<u8>);
 
@@ -229,6 +246,9 @@ mod tests {
         let line = stranger.split_once("\n\n").unwrap().1;
         assert_eq!(open(&format!("{note}{line}"), &verifier()).unwrap(), "a\n");
         assert!(open(&stranger, &verifier()).is_err());
+        assert_eq!(signed_only_by(&format!("{note}{line}"), &verifier()).unwrap(), note);
+        let own = note.split_once("\n\n").unwrap().1;
+        assert_eq!(signed_only_by(&format!("{note}{line}{own}"), &verifier()).unwrap(), note);
     }
 
     proptest! {

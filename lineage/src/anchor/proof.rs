@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::checkpoint::{Checkpoint, decimal};
-use super::note::VerifierKey;
+use super::note::{self, VerifierKey};
 use crate::Error;
 use crate::digest::{Hash, tree};
 
@@ -27,6 +27,8 @@ pub struct Place {
     pub index: u64,
     /// The head it was proved under.
     pub head: Checkpoint,
+    /// The checkpoint with the log's signature alone: what an anchor holds.
+    pub anchored: String,
 }
 
 impl Proof {
@@ -79,7 +81,8 @@ impl Proof {
                 "the proof belongs to another entry or another checkpoint; fetch it again from the log",
             ));
         }
-        Ok(Place { index: self.index, head })
+        let anchored = note::signed_only_by(&self.checkpoint, log)?;
+        Ok(Place { index: self.index, head, anchored })
     }
 }
 

@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::PublicKey;
 use crate::Error;
+use crate::anchor::evm::hex::{Address, Word};
 use crate::digest::Hash;
 use crate::graph::Relation;
 
@@ -67,6 +68,15 @@ pub struct Policy {
     /// Logs whose checkpoints count.
     #[serde(default, rename = "log", skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<Log>,
+    /// Logs that count when enough witnesses have signed their checkpoints: the text of a C2SP tlog-policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tlog_policy: Option<String>,
+    /// Chains whose blocks hold anchors.
+    #[serde(default, rename = "chain", skip_serializing_if = "Vec::is_empty")]
+    pub chains: Vec<Chain>,
+    /// Which blocks of Bitcoin count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bitcoin: Option<Bitcoin>,
     /// Whose revocation lists count.
     #[serde(default, rename = "revocation_list", skip_serializing_if = "Vec::is_empty")]
     pub revocation_lists: Vec<RevocationList>,
@@ -151,6 +161,49 @@ pub struct Log {
     pub vkey: String,
 }
 
+/// A chain with Ethereum's machine, and what counts on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chain {
+    /// How verdicts call it.
+    pub name: String,
+    /// Its number (EIP-155).
+    pub chain_id: u64,
+    /// The ERC-7053 contract. Without it no event of such a contract counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contract: Option<Address>,
+    /// The EAS contract. Without it no time-stamp of EAS counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eas: Option<Address>,
+    /// Accounts whose commits and transactions count. Anybody can commit anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recorders: Vec<Address>,
+    /// Hashes of blocks that are on this chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Word>,
+    /// URLs of nodes, asked only when verification may use the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<String>,
+    /// How many of the nodes must agree; all when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<NonZeroU32>,
+}
+
+/// Which blocks of Bitcoin count. One that is pinned does; so does one with enough work on top of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bitcoin {
+    /// Hashes of blocks, written as explorers do, the zeros in front.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Hash>,
+    /// The least difficulty of a block, as explorers write it. Without it only pinned blocks count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_difficulty: Option<u64>,
+    /// Blocks, its own included, after which it is final; 6 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmations: Option<NonZeroU32>,
+}
+
 /// Something that no longer counts, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,7 +247,10 @@ pub struct Require {
 
 /// Which anchor is asked for: `false`, `true` for any, or a list of kinds of which one is enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected true, false, or a list of anchor kinds: evm, opentimestamps, rfc3161, eas")]
+#[serde(
+    untagged,
+    expecting = "expected true, false, or a list of anchor kinds: evm, eas, calldata, opentimestamps, rfc3161"
+)]
 pub enum AnchorRule {
     /// Any, or none.
     Any(bool),
@@ -215,6 +271,14 @@ impl AnchorRule {
         !matches!(self, AnchorRule::Any(false))
     }
 
+    /// True when one of this kind is enough.
+    pub fn accepts(&self, kind: AnchorKind) -> bool {
+        match self {
+            AnchorRule::Any(_) => true,
+            AnchorRule::OneOf(kinds) => kinds.contains(&kind),
+        }
+    }
+
     /// What is asked for, for people: `an anchor`, or its kinds.
     pub fn describe(&self) -> String {
         match self {
@@ -232,14 +296,16 @@ impl AnchorRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnchorKind {
-    /// A transaction of a chain with Ethereum's machine.
+    /// An ERC-7053 event on a chain with Ethereum's machine.
     Evm,
+    /// The Ethereum Attestation Service.
+    Eas,
+    /// A transaction that carries the digest.
+    Calldata,
     /// OpenTimestamps.
     OpenTimestamps,
     /// A time-stamp authority.
     Rfc3161,
-    /// The Ethereum Attestation Service.
-    Eas,
 }
 
 impl AnchorKind {
@@ -247,9 +313,10 @@ impl AnchorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             AnchorKind::Evm => "evm",
+            AnchorKind::Eas => "eas",
+            AnchorKind::Calldata => "calldata",
             AnchorKind::OpenTimestamps => "opentimestamps",
             AnchorKind::Rfc3161 => "rfc3161",
-            AnchorKind::Eas => "eas",
         }
     }
 }

@@ -71,7 +71,13 @@ pub fn verify(bundle: &Bundle<'_>, open: &OpenModel<'_>, progress: &(dyn Fn(u64)
     let (checks, opened) = oms::open(bundle.bytes, &bundle.trust, bundle.now);
     rows.0.extend(checks);
     if let (Some(opened), Trust::Policy(policy)) = (&opened, &bundle.trust) {
-        let belief = Belief { policy: Some(policy), revocations: bundle.revocations, hand_overs: &[], now: bundle.now };
+        let belief = Belief {
+            policy: Some(policy),
+            revocations: bundle.revocations,
+            hand_overs: &[],
+            blocks: None,
+            now: bundle.now,
+        };
         limits(opened, &super::trust::Trust::new(&belief, policy, &[], &mut rows), &mut rows);
         if asks_for_more(policy) {
             let detail =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Rows;
 use super::hand_overs::HandOvers;
+use crate::anchor::evm::Blocks;
 use crate::anchor::note::VerifierKey;
 use crate::credential::keys::PublicKey;
 use crate::credential::logged::Logged;
@@ -30,6 +31,8 @@ pub struct Belief<'a> {
     pub revocations: &'a [Named],
     /// Hand-overs that are at hand, beside those of the bundle.
     pub hand_overs: &'a [Named],
+    /// Nodes of chains to ask for blocks, when the network may be used.
+    pub blocks: Option<&'a dyn Blocks>,
     /// The time to judge by, in Unix seconds.
     pub now: i64,
 }

@@ -1,0 +1,86 @@
+//! `anchor submit` and `anchor upgrade`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use countermark::anchor::{self, Report};
+use countermark::io::anchor::{Authority, Order, State};
+
+use crate::args::Format;
+use crate::print::{self, BOLD, RESET, Result};
+
+/// Have the log's checkpoint held by others: one request for everything in the log
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  countermark anchor submit log --rfc3161 https://authority.example/tsa
+Submitting again is harmless: what was asked for is not asked for twice. Nothing is done until `anchor upgrade` has seen it.
+Exit codes: 0 all are included or final, 3 some are pending, 1 one failed.")]
+pub struct Submit {
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+    /// A time-stamping authority
+    #[arg(long, value_name = "URL")]
+    rfc3161: Vec<String>,
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// Ask what became of anchors, send again what got lost, and put what is there into bundles and notes of marks
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  countermark anchor upgrade log model.provenance.json keys/marks
+  */10 * * * * countermark anchor upgrade /srv/log /srv/releases/*.provenance.json      (in a crontab)
+Exit codes: 0 all are included or final, 3 some are pending, 1 one failed.")]
+pub struct Upgrade {
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
+    /// Bundles, commitment records of marks, or folders with such records
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+pub fn submit(args: &Submit) -> Result<u8> {
+    let orders: Vec<Order> = args.rfc3161.iter().map(|url| Order::Rfc3161(Authority { url: url.clone() })).collect();
+    if orders.is_empty() {
+        return Err("nobody was named who shall hold the checkpoint\nhelp: add --rfc3161 URL".into());
+    }
+    report(&anchor::submit(&args.log, orders)?, args.format)
+}
+
+pub fn upgrade(args: &Upgrade) -> Result<u8> {
+    let reports = anchor::upgrade(&args.log)?;
+    for path in &args.files {
+        for attached in anchor::attach(&args.log, path)? {
+            let anchors = attached.anchors;
+            eprintln!("{}: {anchors} anchor{}", attached.path.display(), if anchors == 1 { "" } else { "s" });
+        }
+    }
+    report(&reports, args.format)
+}
+
+fn report(reports: &[Report], format: Format) -> Result<u8> {
+    match format {
+        Format::Json => print::json(&reports)?,
+        Format::Human => table(reports)?,
+    }
+    if reports.iter().any(|report| report.state == State::Pending) {
+        eprintln!("next: countermark anchor upgrade DIR, later; pending is not anchored");
+    }
+    Ok(match reports.iter().map(|report| report.state).min() {
+        Some(State::Failed) => 1,
+        Some(State::Dropped | State::Pending) => 3,
+        Some(State::Included | State::Final) | None => 0,
+    })
+}
+
+/// One line for each anchor.
+pub fn table(reports: &[Report]) -> Result<()> {
+    for Report { size, name, state, detail, .. } in reports {
+        print::line(format_args!("{size:>8}  {name:24} {BOLD}{:9}{RESET} {detail}", state.as_str()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Proves entries anew under a checkpoint that somebody holds, and puts proofs and anchors where they are needed.
+
+use std::path::{Path, PathBuf};
+
+use countermark_io::anchor::{Jobs, State};
+use countermark_io::files;
+use countermark_io::log::Log;
+use countermark_lineage::anchor::Anchor;
+use countermark_lineage::anchor::proof::Proof;
+use countermark_lineage::bundle::{Bundle, MAX_BUNDLE, Receipt, Record};
+
+use crate::Error;
+
+/// A file that was looked after.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// Which.
+    pub path: PathBuf,
+    /// How many anchors are in it now.
+    pub anchors: usize,
+}
+
+/// What is held of one log, the oldest checkpoint first.
+struct Held {
+    log: Log,
+    vkey: String,
+    /// Size, checkpoint, anchors.
+    checkpoints: Vec<(u64, String, Vec<Anchor>)>,
+}
+
+impl Held {
+    fn open(folder: &Path) -> Result<Self, Error> {
+        let log = Log::open(folder)?;
+        let mut checkpoints: Vec<(u64, String, Vec<Anchor>)> = vec![];
+        for (size, _, job) in Jobs::of(folder).all()? {
+            let Some(evidence) = job.evidence.filter(|_| job.state >= State::Included) else { continue };
+            let anchor = Anchor { checkpoint: job.checkpoint.clone(), evidence };
+            match checkpoints.iter_mut().find(|(known, ..)| *known == size) {
+                Some((.., anchors)) => anchors.push(anchor),
+                None => checkpoints.push((size, job.checkpoint, vec![anchor])),
+            }
+        }
+        checkpoints.sort_by_key(|(size, ..)| *size);
+        let vkey = log.verifier().to_string();
+        Ok(Held { log, vkey, checkpoints })
+    }
+
+    /// Proves these receipts anew under the oldest checkpoint that holds all of them. Answers its anchors; none when there
+    /// is no such checkpoint, and the receipts then stay.
+    fn renew(&self, receipts: &mut [&mut Receipt]) -> Result<&[Anchor], Error> {
+        let proofs = receipts.iter().map(|receipt| Proof::parse(&receipt.proof)).collect::<Result<Vec<_>, _>>()?;
+        let indices: Vec<u64> = proofs.iter().map(|proof| proof.index).collect();
+        let Some(newest) = indices.iter().max() else { return Ok(&[]) };
+        let Some((_, note, anchors)) = self.checkpoints.iter().find(|(size, ..)| size > newest) else { return Ok(&[]) };
+        for (receipt, proof) in receipts.iter_mut().zip(self.log.prove_under(&indices, note)?) {
+            receipt.proof = proof.to_text();
+        }
+        Ok(anchors)
+    }
+
+    fn bundle(&self, path: &Path) -> Result<Attached, Error> {
+        let mut bundle = Bundle::parse(&files::read(path, MAX_BUNDLE)?)?;
+        let mut anchors: Vec<Anchor> = vec![];
+        for record in &mut bundle.records {
+            if log_of(record).as_deref() != Some(&*self.vkey) {
+                continue;
+            }
+            let mut receipts: Vec<&mut Receipt> = record
+                .receipt
+                .iter_mut()
+                .chain(record.marks.iter_mut().filter_map(|mark| mark.receipt.as_mut()))
+                .collect();
+            for anchor in self.renew(&mut receipts)? {
+                if !anchors.contains(anchor) {
+                    anchors.push(anchor.clone());
+                }
+            }
+        }
+        bundle.anchors.retain(|anchor| !is_of(&anchor.checkpoint, &self.vkey));
+        bundle.anchors.extend(anchors);
+        files::write(path, bundle.to_json().as_bytes(), files::PUBLIC)?;
+        Ok(Attached { path: path.to_owned(), anchors: bundle.anchors.len() })
+    }
+}
+
+/// Puts the anchors of a log into a bundle, or into the note of a mark; for a folder, into the notes of all marks in it.
+/// Everything is proved anew under the oldest checkpoint that is held and has it.
+///
+/// # Errors
+/// When a file cannot be used; it stays as it was.
+pub fn attach(log: &Path, path: &Path) -> Result<Vec<Attached>, Error> {
+    let held = Held::open(log)?;
+    Ok(vec![held.bundle(path)?])
+}
+
+/// The verifier key of the log that a record names. What does not verify is not touched.
+fn log_of(record: &Record) -> Option<String> {
+    let verified = record.statement.verify().ok()?;
+    countermark_lineage::graph::statement::Statement::parse(&verified.payload).ok()?.predicate.release.log
+}
+
+/// True when a checkpoint is of the log with this verifier key.
+fn is_of(checkpoint: &str, vkey: &str) -> bool {
+    let log = countermark_lineage::anchor::note::VerifierKey::parse(vkey);
+    log.is_ok_and(|log| countermark_lineage::anchor::note::open(checkpoint, &log).is_ok())
+}
