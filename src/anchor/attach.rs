@@ -9,7 +9,7 @@ use countermark_lineage::anchor::Anchor;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, MAX_BUNDLE, Receipt, Record};
 
-use crate::Error;
+use crate::{Error, marks};
 
 /// A file that was looked after.
 #[derive(Clone, Debug)]
@@ -58,6 +58,16 @@ impl Held {
         Ok(anchors)
     }
 
+    /// The note beside the record of a mark, when the mark was committed to in this log.
+    fn mark(&self, record: &Path) -> Result<Option<Attached>, Error> {
+        let Some(mut note) = marks::read_note(record) else { return Ok(None) };
+        let Some(logged) = note.logged.as_mut().filter(|logged| logged.vkey == self.vkey) else { return Ok(None) };
+        let anchors = self.renew(&mut [&mut logged.receipt])?;
+        logged.anchors = anchors.to_vec();
+        marks::write_note(record, &note)?;
+        Ok(Some(Attached { path: record.to_owned(), anchors: anchors.len() }))
+    }
+
     fn bundle(&self, path: &Path) -> Result<Attached, Error> {
         let mut bundle = Bundle::parse(&files::read(path, MAX_BUNDLE)?)?;
         let mut anchors: Vec<Anchor> = vec![];
@@ -90,7 +100,20 @@ impl Held {
 /// When a file cannot be used; it stays as it was.
 pub fn attach(log: &Path, path: &Path) -> Result<Vec<Attached>, Error> {
     let held = Held::open(log)?;
-    Ok(vec![held.bundle(path)?])
+    if path.is_dir() {
+        let notes = marks::record_paths(path)?;
+        return Ok(notes
+            .iter()
+            .map(|path| held.mark(path))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect());
+    }
+    match marks::read_note(path) {
+        Some(_) => Ok(held.mark(path)?.into_iter().collect()),
+        None => Ok(vec![held.bundle(path)?]),
+    }
 }
 
 /// The verifier key of the log that a record names. What does not verify is not touched.
