@@ -113,8 +113,11 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
         let indices = log.append(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();
-        note.logged =
-            Some(Logged { vkey: log.verifier().to_string(), receipt: Receipt { entry: Bytes(entry), proof } });
+        note.logged = Some(Logged {
+            vkey: log.verifier().to_string(),
+            receipt: Receipt { entry: Bytes(entry), proof },
+            anchors: vec![],
+        });
     }
     let mark_id = report.commitment.mark_id_hex();
     let path = marks::folder(&request.key).join(format!("{mark_id}.json"));

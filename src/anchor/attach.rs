@@ -1,5 +1,6 @@
 //! Proves entries anew under a checkpoint that somebody holds, and puts proofs and anchors where they are needed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use countermark_io::anchor::{Jobs, State};
@@ -9,7 +10,7 @@ use countermark_lineage::anchor::Anchor;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::bundle::{Bundle, MAX_BUNDLE, Receipt, Record};
 
-use crate::Error;
+use crate::{Error, marks};
 
 /// A file that was looked after.
 #[derive(Clone, Debug)]
@@ -45,17 +46,32 @@ impl Held {
         Ok(Held { log, vkey, checkpoints })
     }
 
-    /// Proves these receipts anew under the oldest checkpoint that holds all of them. Answers its anchors; none when there
-    /// is no such checkpoint, and the receipts then stay.
+    /// Proves these receipts anew under the checkpoint with the most kinds of anchors, among those the oldest. Answers its
+    /// anchors; none when no checkpoint is held that has all of the entries, and the receipts then stay.
     fn renew(&self, receipts: &mut [&mut Receipt]) -> Result<&[Anchor], Error> {
         let proofs = receipts.iter().map(|receipt| Proof::parse(&receipt.proof)).collect::<Result<Vec<_>, _>>()?;
         let indices: Vec<u64> = proofs.iter().map(|proof| proof.index).collect();
         let Some(newest) = indices.iter().max() else { return Ok(&[]) };
-        let Some((_, note, anchors)) = self.checkpoints.iter().find(|(size, ..)| size > newest) else { return Ok(&[]) };
+        let kinds = |anchors: &[Anchor]| {
+            anchors.iter().map(|anchor| anchor.evidence.kind().as_str()).collect::<BTreeSet<_>>().len()
+        };
+        let younger = self.checkpoints.iter().filter(|(size, ..)| size > newest);
+        // Of equals `max_by_key` takes the last.
+        let Some((_, note, anchors)) = younger.rev().max_by_key(|(.., anchors)| kinds(anchors)) else { return Ok(&[]) };
         for (receipt, proof) in receipts.iter_mut().zip(self.log.prove_under(&indices, note)?) {
             receipt.proof = proof.to_text();
         }
         Ok(anchors)
+    }
+
+    /// The note beside the record of a mark, when the mark was committed to in this log.
+    fn mark(&self, record: &Path) -> Result<Option<Attached>, Error> {
+        let Some(mut note) = marks::read_note(record) else { return Ok(None) };
+        let Some(logged) = note.logged.as_mut().filter(|logged| logged.vkey == self.vkey) else { return Ok(None) };
+        let anchors = self.renew(&mut [&mut logged.receipt])?;
+        logged.anchors = anchors.to_vec();
+        marks::write_note(record, &note)?;
+        Ok(Some(Attached { path: record.to_owned(), anchors: anchors.len() }))
     }
 
     fn bundle(&self, path: &Path) -> Result<Attached, Error> {
@@ -84,13 +100,26 @@ impl Held {
 }
 
 /// Puts the anchors of a log into a bundle, or into the note of a mark; for a folder, into the notes of all marks in it.
-/// Everything is proved anew under the oldest checkpoint that is held and has it.
+/// Everything is proved anew under a checkpoint that is held and has it.
 ///
 /// # Errors
 /// When a file cannot be used; it stays as it was.
 pub fn attach(log: &Path, path: &Path) -> Result<Vec<Attached>, Error> {
     let held = Held::open(log)?;
-    Ok(vec![held.bundle(path)?])
+    if path.is_dir() {
+        let notes = marks::record_paths(path)?;
+        return Ok(notes
+            .iter()
+            .map(|path| held.mark(path))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect());
+    }
+    match marks::read_note(path) {
+        Some(_) => Ok(held.mark(path)?.into_iter().collect()),
+        None => Ok(vec![held.bundle(path)?]),
+    }
 }
 
 /// The verifier key of the log that a record names. What does not verify is not touched.
