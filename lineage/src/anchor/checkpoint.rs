@@ -31,23 +31,46 @@ impl Checkpoint {
         let refuse = |line: usize, problem: &str| {
             Err(Error::input(format!("checkpoint line {line}"), problem, "fetch the checkpoint again from the log"))
         };
-        let text = note::open(note, log)?;
-        let mut lines = text.lines();
-        if lines.next() != Some(&log.name) {
+        let Text { origin, head, extensions } = Text::parse(note::open(note, log)?)?;
+        if origin != log.name {
             return refuse(1, "is not the origin of the log");
         }
+        if !extensions.is_empty() {
+            return refuse(4, "is an extension; this version knows none");
+        }
+        if head.size == 0 && head.root != tree::empty_root() {
+            return refuse(3, "is not the root of the empty tree");
+        }
+        Ok(head)
+    }
+}
+
+/// What the text of a checkpoint says.
+pub(super) struct Text<'a> {
+    pub origin: &'a str,
+    pub head: Checkpoint,
+    /// Lines behind the root, each with its line feed.
+    pub extensions: &'a str,
+}
+
+impl<'a> Text<'a> {
+    /// Reads the text of a note. Whether size and root fit is not looked at.
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
+        let refuse = |line: usize, problem: &str| {
+            Err(Error::input(format!("checkpoint line {line}"), problem, "fetch the checkpoint again from the log"))
+        };
+        let mut lines = text.splitn(4, '\n');
+        let Some(origin) = lines.next().filter(|origin| !origin.is_empty()) else { return refuse(1, "is empty") };
         let Some(size) = lines.next().and_then(decimal).filter(|size| *size <= tree::MAX_SIZE) else {
             return refuse(2, "is not a tree size");
         };
         let root = lines.next().and_then(|line| STANDARD.decode(line).ok()).and_then(|root| root.try_into().ok());
         let Some(root) = root.map(Hash) else { return refuse(3, "is not a root of 32 bytes in Base64") };
-        if lines.next().is_some() {
-            return refuse(4, "is an extension; this version knows none");
+        let extensions = lines.next().unwrap_or_default();
+        if extensions.split_terminator('\n').any(str::is_empty) {
+            return refuse(4, "or one behind it is an empty extension");
         }
-        if size == 0 && root != tree::empty_root() {
-            return refuse(3, "is not the root of the empty tree");
-        }
-        Ok(Checkpoint { size, root })
+        Ok(Text { origin, head: Checkpoint { size, root }, extensions })
     }
 }
 
