@@ -296,6 +296,168 @@ mod tests {
         assert_eq!(signed_only_by(&format!("{note}{line}{own}"), &verifier()).unwrap(), note);
     }
 
+    /// A note with a good signature, changed, is refused with this in the reason.
+    fn refused(change: impl Fn(&str) -> String, place: &str) {
+        let note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        let changed = change(&note);
+        let error = open(&changed, &verifier()).unwrap_err().to_string();
+        assert!(error.contains(place), "{changed:?}: {error}");
+        assert!(signed_only_by(&changed, &verifier()).is_err());
+    }
+
+    /// The signature line of a note.
+    fn line(note: &str) -> &str {
+        note.split_once("\n\n").unwrap().1
+    }
+
+    #[test]
+    fn a_control_character() {
+        for control in ["\r\n", "\0\n", "\t\n", "\u{1f}\n"] {
+            refused(|note| note.replacen('\n', control, 1), "is a control character");
+        }
+    }
+
+    #[test]
+    fn no_blank_line() {
+        refused(|note| note.replace("\n\n", "\n"), "no blank line");
+        refused(|_| String::new(), "no blank line");
+        refused(|_| "\n".to_owned(), "no blank line");
+    }
+
+    #[test]
+    fn no_signature_line_or_one_without_end() {
+        refused(|_| "text\n\n".to_owned(), "no line feed at the end");
+        refused(|note| note.trim_end().to_owned(), "no line feed at the end");
+        refused(|note| format!("{note}\n"), "signatures");
+    }
+
+    #[test]
+    fn another_dash_or_spacing() {
+        for dash in ["- ", "\u{2013} ", "\u{2014}", "\u{2014}  ", " \u{2014} ", "\u{2014}\u{a0}", "-- "] {
+            refused(|note| note.replace(DASH, dash), "signature line 1");
+        }
+        refused(|note| note.replace("countermark ", "countermark  "), "signature line 1");
+        refused(|note| note.replacen("=\n", "= \n", 1), "signature line 1");
+    }
+
+    #[test]
+    fn an_unusable_name() {
+        for name in ["", "log+example", "log\u{a0}example", "log\u{2003}example", "log\u{7f}example"] {
+            refused(|note| note.replace("log.example/countermark", name), "signature line 1");
+        }
+    }
+
+    #[test]
+    fn a_signature_in_another_base64() {
+        let change = |from: &'static str, to: &'static str| {
+            move |note: &str| {
+                let (text, line) = note.split_once("\n\n").unwrap();
+                format!("{text}\n\n{}", line.replace(from, to))
+            }
+        };
+        for (from, to) in [("=\n", "\n"), ("=\n", "==\n"), ("XmgB", "Xmg B"), ("XmgB", "Xmg-"), ("XmgB", "XmgB=")] {
+            refused(change(from, to), "signature line 1");
+        }
+        // The bits behind the last byte must be zero: with others the same bytes would have a second spelling.
+        let trailing = |note: &str| {
+            let mut bytes = note.as_bytes().to_vec();
+            let at = bytes.iter().rposition(|byte| *byte == b'=').unwrap() - 1;
+            bytes[at] += 1;
+            String::from_utf8(bytes).unwrap()
+        };
+        refused(trailing, "is not canonical Base64");
+    }
+
+    #[test]
+    fn a_signature_that_is_too_short() {
+        let short = |bytes: &[u8]| format!("text\n\n{DASH}log.example/countermark {}\n", STANDARD.encode(bytes));
+        refused(|_| short(&[]), "signature line 1");
+        refused(|_| short(&verifier().id()), "is shorter than a key id and a signature");
+        // With the right key id it is that key's, and it does not verify.
+        refused(|_| short(&[&verifier().id()[..], &[1]].concat()), "does not fit the text");
+        refused(|_| short(&[&verifier().id()[..], &[1; 65]].concat()), "does not fit the text");
+    }
+
+    #[test]
+    fn more_signatures_or_bytes_than_the_limit() {
+        let stranger = sign("text\n", "other.example", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        let with = |count: usize| move |note: &str| format!("{note}{}", line(&stranger).repeat(count));
+        let note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        assert_eq!(open(&with.clone()(99)(&note), &verifier()).unwrap(), "text\n");
+        refused(with(100), "signature line 101");
+        refused(|note| "x".repeat(MAX_NOTE) + note, "above 1 MiB");
+    }
+
+    #[test]
+    fn a_line_matches_a_key_only_by_name_and_id() {
+        let good = sign("text\n", "log.example/countermark", &key()).unwrap();
+        // The right name with another id is a stranger, whatever its signature.
+        let other = sign("other\n", "log.example/countermark", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        assert_eq!(open(&format!("{good}{}", line(&other)), &verifier()).unwrap(), "text\n");
+        // And so is the right id under another name, alone and beside.
+        let renamed = line(&good).replace("log.example/countermark", "log.example/other");
+        assert!(open(&format!("text\n\n{renamed}"), &verifier()).is_err());
+        let both = format!("{good}{renamed}");
+        assert_eq!(open(&both, &verifier()).unwrap(), "text\n");
+        assert_eq!(signed_only_by(&both, &verifier()).unwrap(), good);
+    }
+
+    #[test]
+    fn a_repeated_line_is_checked_each_time() {
+        let good = sign("text\n", "log.example/countermark", &key()).unwrap();
+        let bad = sign("other\n", "log.example/countermark", &key()).unwrap();
+        for lines in [[&good, &bad], [&bad, &good]] {
+            let note = format!("text\n\n{}{}", line(lines[0]), line(lines[1]));
+            assert!(open(&note, &verifier()).unwrap_err().to_string().contains("does not fit"));
+        }
+        let twice = format!("{good}{}", line(&good));
+        assert_eq!(signed_only_by(&twice, &verifier()).unwrap(), good);
+    }
+
+    #[test]
+    fn the_text_ends_at_the_last_blank_line() {
+        let text = "first\n\n\u{2014} not a signature\n\nlast\n";
+        let note = sign(text, "log.example/countermark", &key()).unwrap();
+        assert_eq!(open(&note, &verifier()).unwrap(), text);
+        // A whole note inside of a text vouches for nothing.
+        let inner = sign("inner\n", "log.example/countermark", &key()).unwrap();
+        let outer = sign(&inner, "other.example", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        assert!(open(&outer, &verifier()).is_err());
+    }
+
+    #[test]
+    fn sixteen_signatures_and_more_are_read() {
+        let mut note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        for seed in 1..40 {
+            let name = format!("witness.example/w{seed}");
+            let other = sign("text\n", &name, &SigningKey::from_bytes(&[seed; 32])).unwrap();
+            note = format!("text\n\n{}{}", line(&other), line(&note));
+        }
+        assert_eq!(open(&note, &verifier()).unwrap(), "text\n");
+    }
+
+    #[test]
+    fn a_verifier_key_in_another_spelling() {
+        let good = verifier().to_string();
+        for bad in [
+            good.to_uppercase(),
+            good.replace("5e680137", "5E680137"),
+            format!("{good}\n"),
+            format!(" {good}"),
+            good.replace("+AQ", "+Ag"),
+            good.replace("+AQ", "+BA"),
+            good[..good.len() - 4].to_owned(),
+            good.replace("log.example", "log example"),
+            good.replace("log.example", ""),
+            String::new(),
+            good.replace("log.example/countermark", ""),
+            "a+b".to_owned(),
+            "a+5e680137+".to_owned(),
+        ] {
+            assert!(VerifierKey::parse(&bad).is_err(), "{bad:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_answered(text in "(?s).{0,300}") {
