@@ -18,7 +18,7 @@ mod witnesses;
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::anchor::Anchor;
+use crate::anchor::Trust as Outside;
 use crate::anchor::evm::Blocks;
 use crate::bundle::{Bundle, Record};
 use crate::credential::embedded::{self, Place as Where};
@@ -31,6 +31,7 @@ use crate::digest::artifact::{Artifact, Cache, Sha256};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
+use anchor::Anchors;
 pub use trust::{Belief, Named};
 use trust::{CLOCK_SKEW, Standing, Trust};
 pub use witnesses::log_trust;
@@ -266,8 +267,7 @@ fn required(policy: &Policy, rows: &mut Rows) {
 struct Examiner<'a> {
     records: BTreeMap<Hash, &'a Record>,
     policy: &'a Policy,
-    anchors: &'a [Anchor],
-    blocks: Option<&'a dyn Blocks>,
+    anchors: Anchors,
     now: i64,
     /// What the artifact's own manifest covers, when it was found inside the file at hand and that was read.
     around: Option<files::Around>,
@@ -280,9 +280,8 @@ impl<'a> Examiner<'a> {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
         let trust = Trust::new(belief, no_policy, &bundle.hand_overs, rows);
-        anchor::anchors_of_something_else(bundle, rows);
-        let (anchors, blocks) = (&*bundle.anchors, belief.blocks);
-        Examiner { records, policy: trust.policy, anchors, blocks, now: trust.now, around: None, trust }
+        let anchors = Anchors::judge(bundle, &Outside { policy: trust.policy, blocks: belief.blocks }, rows);
+        Examiner { records, policy: trust.policy, anchors, now: trust.now, around: None, trust }
     }
 
     /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.

@@ -1,5 +1,6 @@
 //! Proves entries anew under a checkpoint that somebody holds, and puts proofs and anchors where they are needed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use countermark_io::anchor::{Jobs, State};
@@ -45,13 +46,18 @@ impl Held {
         Ok(Held { log, vkey, checkpoints })
     }
 
-    /// Proves these receipts anew under the oldest checkpoint that holds all of them. Answers its anchors; none when there
-    /// is no such checkpoint, and the receipts then stay.
+    /// Proves these receipts anew under the checkpoint with the most kinds of anchors, among those the oldest. Answers its
+    /// anchors; none when no checkpoint is held that has all of the entries, and the receipts then stay.
     fn renew(&self, receipts: &mut [&mut Receipt]) -> Result<&[Anchor], Error> {
         let proofs = receipts.iter().map(|receipt| Proof::parse(&receipt.proof)).collect::<Result<Vec<_>, _>>()?;
         let indices: Vec<u64> = proofs.iter().map(|proof| proof.index).collect();
         let Some(newest) = indices.iter().max() else { return Ok(&[]) };
-        let Some((_, note, anchors)) = self.checkpoints.iter().find(|(size, ..)| size > newest) else { return Ok(&[]) };
+        let kinds = |anchors: &[Anchor]| {
+            anchors.iter().map(|anchor| anchor.evidence.kind().as_str()).collect::<BTreeSet<_>>().len()
+        };
+        let younger = self.checkpoints.iter().filter(|(size, ..)| size > newest);
+        // Of equals `max_by_key` takes the last.
+        let Some((_, note, anchors)) = younger.rev().max_by_key(|(.., anchors)| kinds(anchors)) else { return Ok(&[]) };
         for (receipt, proof) in receipts.iter_mut().zip(self.log.prove_under(&indices, note)?) {
             receipt.proof = proof.to_text();
         }
@@ -94,7 +100,7 @@ impl Held {
 }
 
 /// Puts the anchors of a log into a bundle, or into the note of a mark; for a folder, into the notes of all marks in it.
-/// Everything is proved anew under the oldest checkpoint that is held and has it.
+/// Everything is proved anew under a checkpoint that is held and has it.
 ///
 /// # Errors
 /// When a file cannot be used; it stays as it was.

@@ -184,6 +184,14 @@ pub fn signed_only_by(note: &str, verifier: &VerifierKey) -> Result<String, Erro
     Ok(kept)
 }
 
+/// The note without the lines of others than the one whom its first line names. Nothing is verified by this.
+pub fn without_others(note: &str) -> Option<String> {
+    let (text, _) = split(note).ok()?;
+    let own = format!("{DASH}{} ", text.lines().next()?);
+    let lines: String = note[text.len() + 1..].split_inclusive('\n').filter(|line| line.starts_with(&own)).collect();
+    Some(format!("{text}\n{lines}"))
+}
+
 /// A signature line: the name, and the key id with the signature behind it.
 pub(super) type Line<'a> = (&'a str, Vec<u8>);
 
@@ -292,6 +300,7 @@ mod tests {
         assert_eq!(open(&format!("{note}{line}"), &verifier()).unwrap(), "a\n");
         assert!(open(&stranger, &verifier()).is_err());
         assert_eq!(signed_only_by(&format!("{note}{line}"), &verifier()).unwrap(), note);
+        assert_eq!(without_others(&format!("{note}{line}")).unwrap(), "a\n\n");
         let own = note.split_once("\n\n").unwrap().1;
         assert_eq!(signed_only_by(&format!("{note}{line}{own}"), &verifier()).unwrap(), note);
     }

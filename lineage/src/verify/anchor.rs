@@ -1,9 +1,11 @@
 //! What holds the checkpoint of a release outside of its log, and since when.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Examiner, Rows};
 use crate::anchor::proof::{Place, Proof};
-use crate::anchor::{self, Anchor, Bound, Standing};
-use crate::bundle::{Bundle, Receipt};
+use crate::anchor::{self, Bound, Standing, note};
+use crate::bundle::Bundle;
 use crate::credential::policy::AnchorKind;
 use crate::graph::statement::{Statement, rfc3339};
 use crate::verdict::State;
@@ -50,7 +52,7 @@ impl Examiner<'_> {
         }
     }
 
-    /// Says what is known of the time of an ancestor's release. None of it is asked for.
+    /// Says what is known of the time of an ancestor's release: the earliest bound. None of it is asked for.
     pub(super) fn anchor_of_ancestor(
         &self,
         prefix: &str,
@@ -58,68 +60,70 @@ impl Examiner<'_> {
         place: Option<&Place>,
         rows: &mut Rows,
     ) {
-        for (kind, standing) in self.judged(prefix, statement, place, rows) {
-            if let Standing::Bound(bound) = standing {
-                rows.add(&format!("{prefix}anchor {}", kind.as_str()), State::Verified, told(&bound));
-            }
+        let judged = self.judged(prefix, statement, place, rows);
+        let bounds = judged.iter().filter_map(|(kind, standing)| match standing {
+            Standing::Bound(bound) => Some((kind, bound)),
+            Standing::Pending(_) | Standing::Unjudged(_) => None,
+        });
+        if let Some((kind, bound)) = bounds.min_by_key(|(_, bound)| bound.time) {
+            rows.add(&format!("{prefix}anchor {}", kind.as_str()), State::Verified, told(bound));
         }
     }
 
-    /// The anchors of the checkpoint under which a release was proved. One that is wrong gets its row here.
+    /// The anchors of the checkpoint under which a release was proved. One that contradicts the release gets its row here.
     fn judged(
         &self,
         prefix: &str,
         statement: &Statement,
         place: Option<&Place>,
         rows: &mut Rows,
-    ) -> Vec<(AnchorKind, Standing)> {
-        let Some(place) = place else { return vec![] };
-        let trust = anchor::Trust { policy: self.policy, blocks: self.blocks };
+    ) -> Vec<(AnchorKind, &Standing)> {
+        let created = statement.created().unwrap_or(i64::MAX);
         let mut judged = vec![];
-        let text = known_text(&place.anchored);
-        for anchor in self.anchors.iter().filter(|anchor| known_text(&anchor.checkpoint) == text) {
-            let kind = anchor.evidence.kind();
-            let row = format!("{prefix}anchor {}", kind.as_str());
-            if anchor.checkpoint != place.anchored {
-                rows.add(&row, State::Invalid, "holds the checkpoint with other signatures than the log's own");
-                continue;
-            }
-            let Some(standing) = rows.attempt(&row, anchor::check(anchor, &trust)) else { continue };
-            let created = statement.created().unwrap_or(i64::MAX);
-            match &standing {
+        for (kind, standing) in place.and_then(|place| self.anchors.0.get(&place.anchored)).into_iter().flatten() {
+            match standing {
                 Standing::Bound(bound) if bound.time.saturating_add(CLOCKS) < created => {
                     let detail = format!("said to be made {}, and {}", statement.predicate.created, told(bound));
-                    rows.add(&row, State::Invalid, detail);
+                    rows.add(&format!("{prefix}anchor {}", kind.as_str()), State::Invalid, detail);
                 }
-                _ => judged.push((kind, standing)),
+                _ => judged.push((*kind, standing)),
             }
         }
         judged
     }
 }
 
-/// Every anchor must hold a checkpoint to which a proof of the bundle leads: a true anchor of something else is no evidence.
-pub(super) fn anchors_of_something_else(bundle: &Bundle, rows: &mut Rows) {
-    let receipts = bundle
-        .records
-        .iter()
-        .flat_map(|record| record.receipt.iter().chain(record.marks.iter().filter_map(|mark| mark.receipt.as_ref())));
-    let checkpoints: Vec<String> = receipts.filter_map(checkpoint_of).collect();
-    let is_strange =
-        |anchor: &&Anchor| !checkpoints.iter().any(|known| known_text(known) == known_text(&anchor.checkpoint));
-    for anchor in bundle.anchors.iter().filter(is_strange) {
-        let row = format!("anchor {}", anchor.evidence.kind().as_str());
-        rows.add(&row, State::Invalid, "holds a checkpoint to which no proof of the bundle leads");
+/// What each anchor of a bundle is worth, by the checkpoint that it holds. Each is judged once, however many rest on it.
+#[derive(Default)]
+pub(super) struct Anchors(BTreeMap<String, Vec<(AnchorKind, Standing)>>);
+
+impl Anchors {
+    /// Judges all anchors. One that is wrong gets its row, and so does a true anchor of something else: every one must
+    /// hold a checkpoint to which a proof of the bundle leads.
+    pub fn judge(bundle: &Bundle, trust: &anchor::Trust<'_>, rows: &mut Rows) -> Self {
+        let receipts = bundle.records.iter().flat_map(|record| {
+            record.receipt.iter().chain(record.marks.iter().filter_map(|mark| mark.receipt.as_ref()))
+        });
+        // Nothing is concluded from these notes, whose signatures are verified with the proofs.
+        let proofs = receipts.filter_map(|receipt| Proof::parse(&receipt.proof).ok());
+        let checkpoints: BTreeSet<String> =
+            proofs.filter_map(|proof| note::without_others(&proof.checkpoint)).collect();
+        let mut anchors = Anchors::default();
+        for anchor in &bundle.anchors {
+            let kind = anchor.evidence.kind();
+            let row = format!("anchor {}", kind.as_str());
+            if !checkpoints.contains(&anchor.checkpoint) {
+                rows.add(&row, State::Invalid, "holds a checkpoint to which no proof of the bundle leads");
+            } else if let Some(standing) = rows.attempt(&row, anchor::check(anchor, trust)) {
+                anchors.0.entry(anchor.checkpoint.clone()).or_default().push((kind, standing));
+            }
+        }
+        anchors
     }
-}
 
-fn checkpoint_of(receipt: &Receipt) -> Option<String> {
-    Some(Proof::parse(&receipt.proof).ok()?.checkpoint)
-}
-
-/// The text of a note, without its signatures. Nothing is concluded from it but that two notes are of one head.
-fn known_text(note: &str) -> Option<&str> {
-    note.rfind("\n\n").map(|at| &note[..at])
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 fn told(bound: &Bound) -> String {
