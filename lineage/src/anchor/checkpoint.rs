@@ -39,12 +39,34 @@ impl Checkpoint {
         let refuse = |line: usize, problem: &str| {
             Err(Error::input(format!("checkpoint line {line}"), problem, "fetch the checkpoint again from the log"))
         };
-        let text = note::open(note, log)?;
-        // Every line ends in a line feed: that of the last one is the end of the text.
-        let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
-        if lines.next() != Some(&log.name) {
+        let Text { origin, head, extensions } = Text::parse(note::open(note, log)?)?;
+        if origin != log.name {
             return refuse(1, "is not the origin of the log");
         }
+        if head.size == 0 && head.root != tree::empty_root() {
+            return refuse(3, "is not the root of the empty tree");
+        }
+        Ok((head, extensions))
+    }
+}
+
+/// What the text of a checkpoint says.
+pub(super) struct Text<'a> {
+    pub origin: &'a str,
+    pub head: Checkpoint,
+    /// Lines behind the root.
+    pub extensions: Vec<&'a str>,
+}
+
+impl<'a> Text<'a> {
+    /// Reads the text of a note. Whether origin, size and root fit is not looked at.
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
+        let refuse = |line: usize, problem: &str| {
+            Err(Error::input(format!("checkpoint line {line}"), problem, "fetch the checkpoint again from the log"))
+        };
+        // Every line ends in a line feed: that of the last one is the end of the text.
+        let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
+        let Some(origin) = lines.next().filter(|origin| !origin.is_empty()) else { return refuse(1, "is empty") };
         let Some(size) = lines.next().and_then(decimal).filter(|size| *size <= tree::MAX_SIZE) else {
             return refuse(2, "is not a tree size");
         };
@@ -54,10 +76,7 @@ impl Checkpoint {
         if let Some(at) = extensions.iter().position(|line| line.is_empty()) {
             return refuse(4 + at, "is empty, and an extension is not");
         }
-        if size == 0 && root != tree::empty_root() {
-            return refuse(3, "is not the root of the empty tree");
-        }
-        Ok((Checkpoint { size, root }, extensions))
+        Ok(Text { origin, head: Checkpoint { size, root }, extensions })
     }
 }
 

@@ -20,6 +20,8 @@ const ED25519: u8 = 0x01;
 const MAX_NOTE: usize = 1 << 20;
 const MAX_SIGNATURES: usize = 100;
 const DASH: &str = "\u{2014} ";
+/// First line of what an Ed25519 cosignature covers: a log of this name could pass its notes off as cosignatures.
+pub(super) const COSIGNED: &str = "cosignature/v1";
 
 /// A verifier key: `name+hex(key id)+base64(type ‖ public key)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl VerifierKey {
     /// # Errors
     /// [`Error::Usage`] when the name is empty or holds a space, a `+` or a control character.
     pub fn new(name: &str, key: PublicKey) -> Result<Self, Error> {
-        if !is_name(name) {
+        if !is_name(name) || name == COSIGNED {
             return Err(Error::usage(
                 format!("{name:?} cannot name a log"),
                 "use a URL without its scheme, such as log.example/releases",
@@ -50,51 +52,80 @@ impl VerifierKey {
     /// # Errors
     /// [`Error::Input`] naming the part.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        KeyText::parse(text)?.log().ok_or_else(|| not_for(text, "a log's Ed25519 note key"))
+    }
+
+    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
+    pub fn id(&self) -> [u8; 4] {
+        key_id(&self.name, ED25519, self.key.as_bytes())
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_key(f, &self.name, ED25519, self.key.as_bytes())
+    }
+}
+
+/// A verifier key of whatever type, read as far as every type has in common: the name, and an id that fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyText<'a> {
+    pub name: &'a str,
+    /// Signature type: 1 of an Ed25519 note, 4 of an Ed25519 cosignature, 6 of one with ML-DSA-44.
+    pub kind: u8,
+    pub key: Vec<u8>,
+}
+
+impl<'a> KeyText<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
         let refuse = |problem: &str| {
-            Err(Error::input(format!("verifier key {text:?}"), problem, "copy the whole line that the log printed"))
+            let help = "copy the whole line that the log or witness printed";
+            Err(Error::input(format!("verifier key {text:?}"), problem, help))
         };
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
             return refuse("expected NAME+ID+KEY");
         };
         let Ok(bytes) = STANDARD.decode(encoded) else { return refuse("the key is not canonical Base64") };
-        let key = match bytes.split_first() {
-            Some((&ED25519, key)) => PublicKey::from_bytes(Algorithm::Ed25519, key),
-            _ => return refuse("is not an Ed25519 note key"),
-        };
-        let Some(key) = key else { return refuse("is not an Ed25519 public key") };
+        let Some((&kind, key)) = bytes.split_first() else { return refuse("the key is empty") };
         if !is_name(name) {
             return refuse("the name is empty or holds a space");
         }
-        let verifier = VerifierKey { name: name.to_owned(), key };
-        if hex(&verifier.id()) != id {
+        if hex(&key_id(name, kind, key)) != id {
             return refuse("the key id does not fit name and key");
         }
-        Ok(verifier)
+        Ok(KeyText { name, kind, key: key.to_vec() })
     }
 
-    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
-    pub fn id(&self) -> [u8; 4] {
-        let mut bytes = format!("{}\n", self.name).into_bytes();
-        bytes.push(ED25519);
-        bytes.extend_from_slice(self.key.as_bytes());
-        let [a, b, c, d, ..] = Hash::sha256(&bytes).0;
-        [a, b, c, d]
+    /// The key of a log, when it is one that this version can check.
+    pub fn log(&self) -> Option<VerifierKey> {
+        let key = PublicKey::from_bytes(Algorithm::Ed25519, &self.key).filter(|_| self.kind == ED25519)?;
+        VerifierKey::new(self.name, key).ok()
     }
 }
 
-impl fmt::Display for VerifierKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key: Vec<u8> = [&[ED25519], self.key.as_bytes()].concat();
-        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
-    }
+/// A key that has another use than the one it is given for, or is none.
+pub(super) fn not_for(text: &str, what: &str) -> Error {
+    Error::input(format!("verifier key {text:?}"), format!("is not {what}"), "use the key that was made for this")
+}
+
+/// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = Hash::sha256(&[name.as_bytes(), b"\n", &[kind], key].concat()).0;
+    [a, b, c, d]
+}
+
+/// Writes `NAME+ID+KEY`.
+pub(super) fn write_key(f: &mut fmt::Formatter<'_>, name: &str, kind: u8, key: &[u8]) -> fmt::Result {
+    let encoded = STANDARD.encode([&[kind], key].concat());
+    write!(f, "{name}+{}+{encoded}", hex(&key_id(name, kind, key)))
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
 }
 
@@ -102,8 +133,7 @@ fn is_name(name: &str) -> bool {
 pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, Error> {
     let verifier = VerifierKey::new(name, key.verifying_key().into())?;
     let signature = key.sign(text.as_bytes()).to_bytes();
-    let blob = STANDARD.encode([verifier.id().as_slice(), &signature].concat());
-    Ok(format!("{text}\n{DASH}{name} {blob}\n"))
+    Ok(format!("{text}\n{}", line(name, &[verifier.id().as_slice(), &signature].concat())))
 }
 
 /// The text of a note, shown only after a signature of `verifier` was checked.
@@ -114,6 +144,14 @@ pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Input`] with the line.
 pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error> {
+    if !signature_of(note, verifier)? {
+        return refuse("signatures".to_owned(), &format!("none is by {}", verifier.name));
+    }
+    Ok(split(note)?.0)
+}
+
+/// True when a note has a line of `verifier`, all of which must be good.
+pub(super) fn signature_of(note: &str, verifier: &VerifierKey) -> Result<bool, Error> {
     let (text, lines) = split(note)?;
     let mut good = false;
     for (name, blob) in lines {
@@ -126,10 +164,7 @@ pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error>
         }
         good = true;
     }
-    if !good {
-        return refuse("signatures".to_owned(), &format!("none is by {}", verifier.name));
-    }
-    Ok(text)
+    Ok(good)
 }
 
 /// The note with the signature lines of `verifier` alone, each kept once: what an anchor holds.
@@ -141,7 +176,7 @@ pub fn signed_only_by(note: &str, verifier: &VerifierKey) -> Result<String, Erro
     let (_, lines) = split(note)?;
     let mut kept = format!("{text}\n");
     for (name, blob) in lines {
-        let line = format!("{DASH}{name} {}\n", STANDARD.encode(&blob));
+        let line = line(name, &blob);
         if name == verifier.name && blob[..4] == verifier.id() && !kept.contains(&line) {
             kept.push_str(&line);
         }
@@ -158,10 +193,15 @@ pub fn without_others(note: &str) -> Option<String> {
 }
 
 /// A signature line: the name, and the key id with the signature behind it.
-type Line<'a> = (&'a str, Vec<u8>);
+pub(super) type Line<'a> = (&'a str, Vec<u8>);
 
-/// Splits a note into its text and its signature lines, by the grammar and nothing laxer.
-fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
+/// A signature line as text.
+pub(super) fn line(name: &str, blob: &[u8]) -> String {
+    format!("{DASH}{name} {}\n", STANDARD.encode(blob))
+}
+
+/// Splits a note into its text and its signature lines, by the grammar and nothing laxer. Nothing is verified by this.
+pub(super) fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
     if note.len() > MAX_NOTE {
         return refuse("length".to_owned(), "is above 1 MiB");
     }
@@ -175,6 +215,11 @@ fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
     let Some(signatures) = signatures.strip_suffix('\n') else {
         return refuse("signatures".to_owned(), "no line feed at the end");
     };
+    Ok((text, signature_lines(signatures)?))
+}
+
+/// Reads signature lines, without the line feed behind the last one.
+fn signature_lines(signatures: &str) -> Result<Vec<Line<'_>>, Error> {
     let mut lines = Vec::new();
     for (index, line) in signatures.split('\n').enumerate() {
         let place = || format!("signature line {}", index + 1);
@@ -193,7 +238,7 @@ fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
             Err(_) => return refuse(place(), "is not canonical Base64"),
         }
     }
-    Ok((text, lines))
+    Ok(lines)
 }
 
 fn refuse<T>(place: String, problem: &str) -> Result<T, Error> {

@@ -38,6 +38,8 @@ pub struct Place {
     pub head: Checkpoint,
     /// The checkpoint with the log's signature alone: what an anchor holds.
     pub anchored: String,
+    /// The checkpoint with all its signatures, of which only the log's was checked.
+    pub checkpoint: String,
 }
 
 impl Proof {
@@ -97,7 +99,7 @@ impl Proof {
             ));
         }
         let anchored = note::signed_only_by(&self.checkpoint, log)?;
-        Ok(Place { index: self.index, head, anchored })
+        Ok(Place { index: self.index, head, anchored, checkpoint: self.checkpoint.clone() })
     }
 }
 
