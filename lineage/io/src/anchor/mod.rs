@@ -3,6 +3,7 @@
 //! ```text
 //! anchors/<size>/checkpoint              public: what is held, the note with the log's signature alone
 //! anchors/<size>/<name>.json             public: the evidence, once there is some
+//! anchors/<size>/checkpoint.ots .tsr     public: the same as other programs read it, beside the file that it is about
 //! .state/anchors/<size>/<name>.json      private: the job, with what was asked of whom and how far it is
 //! ```
 //!
@@ -10,6 +11,8 @@
 //! of it, and sends again what got lost.
 
 mod authority;
+mod bitcoin;
+mod calendar;
 pub mod evm;
 
 use std::fs;
@@ -17,11 +20,14 @@ use std::path::{Path, PathBuf};
 
 use countermark_lineage::anchor::{Anchor, Evidence};
 use countermark_lineage::credential::policy::AnchorKind;
+use countermark_lineage::credential::rfc3161;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, files};
 
 pub use authority::Authority;
+pub use bitcoin::Headers;
+pub use calendar::{Calendars, MAX_CALENDARS, PUBLIC};
 
 const MAX_JOB: u64 = 16 << 20;
 
@@ -83,6 +89,8 @@ pub struct Job {
 pub enum Order {
     /// A time-stamping authority.
     Rfc3161(Authority),
+    /// Calendars of OpenTimestamps, and Bitcoin behind them.
+    OpenTimestamps(Calendars),
 }
 
 /// Where a step came to.
@@ -104,6 +112,7 @@ impl Order {
     pub fn kind(&self) -> AnchorKind {
         match self {
             Order::Rfc3161(_) => AnchorKind::Rfc3161,
+            Order::OpenTimestamps(_) => AnchorKind::OpenTimestamps,
         }
     }
 
@@ -111,6 +120,24 @@ impl Order {
     pub fn name(&self) -> String {
         match self {
             Order::Rfc3161(authority) => authority.name(),
+            // All calendars together make one proof.
+            Order::OpenTimestamps(_) => "opentimestamps".to_owned(),
+        }
+    }
+
+    /// Takes over what a later order of the same name says of ways and means; what was asked for stays.
+    fn adopt(&mut self, later: Order) {
+        if let (Order::OpenTimestamps(known), Order::OpenTimestamps(later)) = (self, later) {
+            known.adopt(later);
+        }
+    }
+
+    /// What is known by now, in the form that other programs read, and the ending of such files.
+    fn foreign(&self, evidence: Option<&Evidence>) -> Option<(&'static str, Vec<u8>)> {
+        match (self, evidence) {
+            (Order::OpenTimestamps(calendars), _) => Some(("ots", calendars.file.as_ref()?.0.clone())),
+            (_, Some(Evidence::Rfc3161(token))) => Some(("tsr", rfc3161::response_of(&token.token.0))),
+            _ => None,
         }
     }
 
@@ -118,9 +145,12 @@ impl Order {
     ///
     /// # Errors
     /// When somebody cannot be reached or answers nonsense: the job stays as it is and can be tried again.
-    fn step(&mut self, checkpoint: &str, state: State, _save: Save<'_>) -> Result<Step, Error> {
+    fn step(&mut self, checkpoint: &str, state: State, save: Save<'_>) -> Result<Step, Error> {
         match self {
             Order::Rfc3161(authority) => authority.step(checkpoint, state),
+            Order::OpenTimestamps(calendars) => {
+                calendars.step(checkpoint, state, &mut |calendars| save(&Order::OpenTimestamps(calendars.clone())))
+            }
         }
     }
 }
@@ -189,6 +219,9 @@ impl Jobs {
         let checkpoint = self.public(size, "checkpoint");
         make_folder(&checkpoint)?;
         files::write(&checkpoint, job.checkpoint.as_bytes(), files::PUBLIC)?;
+        if let Some((ending, bytes)) = job.order.foreign(job.evidence.as_ref()) {
+            files::write(&self.foreign(size, &name, ending, &bytes), &bytes, files::PUBLIC)?;
+        }
         let public = self.public(size, &format!("{name}.json"));
         match &job.evidence {
             Some(evidence) => {
@@ -204,12 +237,23 @@ impl Jobs {
         }
     }
 
+    /// Beside the checkpoint and called after it, as other programs expect it. A second authority's answer has a name of
+    /// its own.
+    fn foreign(&self, size: u64, name: &str, ending: &str, bytes: &[u8]) -> PathBuf {
+        let usual = self.public(size, &format!("checkpoint.{ending}"));
+        let is_ours = ending == "ots" || !usual.exists() || fs::read(&usual).is_ok_and(|there| there == bytes);
+        if is_ours { usual } else { self.public(size, &format!("{name}.{ending}")) }
+    }
+
     /// Orders that the checkpoint of `size` be held, unless that was ordered before, and takes the first step.
     ///
     /// # Errors
     /// As [`Jobs::advance`]. The job is kept then, and the next [`Jobs::advance`] tries again.
     pub fn submit(&self, size: u64, checkpoint: &str, order: Order, now: i64) -> Result<Job, Error> {
-        let known = self.load(size, &order.name())?.filter(|job| job.state != State::Failed);
+        let mut known = self.load(size, &order.name())?.filter(|job| job.state != State::Failed);
+        if let Some(job) = &mut known {
+            job.order.adopt(order.clone());
+        }
         let detail = "ordered, not sent yet".to_owned();
         let fresh = || Job {
             checkpoint: checkpoint.to_owned(),
