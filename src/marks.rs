@@ -14,6 +14,8 @@ use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::credential::policy::{AnchorKind, Policy};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::statement::rfc3339;
+use countermark_lineage::verdict::State;
+use countermark_lineage::verify::log_trust;
 use countermark_watermark::{Commitment, recipient_commitment};
 use serde::{Deserialize, Serialize};
 
@@ -153,13 +155,14 @@ pub(crate) fn folder(key: &Path) -> PathBuf {
 
 /// The proven place of this very record in a log that the owner's policy knows, by the owner's own entry.
 pub(crate) fn place(logged: &Logged, commitment: &Commitment, owner: &PublicKey, policy: &Policy) -> Option<Place> {
-    if !policy.logs.iter().any(|log| log.vkey == logged.vkey) {
-        return None;
-    }
     let bytes = &logged.receipt.entry.0;
     let entry = Entry::verify(bytes).ok()?;
     let log = VerifierKey::parse(&logged.vkey).ok()?;
     let place = Proof::parse(&logged.receipt.proof).ok()?.verify(bytes, &log).ok()?;
+    // As a verdict would have it: known to the policy, and seen by the witnesses that it asks for.
+    if log_trust(policy, &log, &place.checkpoint, keyset::now()).0 != State::Verified {
+        return None;
+    }
     let object = Hash::sha256(&commitment.to_json_bytes());
     let is_this = (entry.entry_type, entry.object, entry.signer) == (EntryType::MarkCommitment, object, *owner);
     is_this.then_some(place)

@@ -13,6 +13,7 @@ pub mod records;
 mod signers;
 pub mod slice;
 mod trust;
+mod witnesses;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 use anchor::Anchors;
 pub use trust::{Belief, Named};
 use trust::{CLOCK_SKEW, Standing, Trust};
+pub use witnesses::log_trust;
 
 /// What to verify, and against what.
 pub struct Request<'a> {
@@ -381,8 +383,8 @@ impl<'a> Examiner<'a> {
         let certificates = c2pa::certificates(store).unwrap_or_default();
         let fingerprints = certificates.iter().flat_map(|der| x509::fingerprints(der));
         fingerprints.into_iter().find_map(|certificate| {
-            let index = |vkey: &str| self.index_in(vkey, statement, id);
-            match self.trust.standing(&Target::Certificate(certificate), None, &index) {
+            let place = |vkey: &str| self.place_in(vkey, statement, id);
+            match self.trust.standing(&Target::Certificate(certificate), None, &place) {
                 Standing::Revoked(reason) => {
                     let detail = format!("certificate {} was {reason}", certificate.short());
                     Some(Check::new("manifest certificate", State::Revoked, detail))

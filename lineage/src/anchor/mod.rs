@@ -2,12 +2,15 @@
 //!
 //! One file per standard: [`note`] and [`checkpoint`] (C2SP signed-note, tlog-checkpoint), [`tiles`] (C2SP tlog-tiles),
 //! [`proof`] (C2SP tlog-proof), [`entry`] (COSE_Sign1 in the shape of a SCITT signed statement); [`evm`] (ERC-7053, EAS,
-//! calldata), [`ots`] (OpenTimestamps), [`rfc3161`].
+//! calldata), [`ots`] (OpenTimestamps), [`rfc3161`]; [`cosignature`], [`tlog_policy`], [`witness`] (C2SP tlog-cosignature,
+//! tlog-policy, tlog-witness); [`cose`] (RFC 9942 receipts and RFC 9943 transparent statements).
 //!
 //! Anchored is a checkpoint, never a single artifact: the note with the log's own signature alone, since cosignatures come
 //! later. Every kind of anchor is bound to these bytes or to their SHA-256, so one digest ties all of them together.
 
 pub mod checkpoint;
+pub mod cose;
+pub mod cosignature;
 pub mod entry;
 pub mod evm;
 pub mod note;
@@ -15,6 +18,8 @@ pub mod ots;
 pub mod proof;
 pub mod rfc3161;
 pub mod tiles;
+pub mod tlog_policy;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 
@@ -115,9 +120,9 @@ pub struct Bound {
 pub fn check(anchor: &Anchor, trust: &Trust<'_>) -> Result<Standing, Error> {
     let of = Commitment::of(&anchor.checkpoint);
     match &anchor.evidence {
-        Evidence::Evm(proof) => evm::check_erc7053(proof, &of, trust),
-        Evidence::Eas(proof) => evm::check_eas(proof, &of, trust),
-        Evidence::Calldata(proof) => evm::check_calldata(proof, &of, trust),
+        Evidence::Evm(proof) => evm::erc7053::check(proof, &of, trust),
+        Evidence::Eas(proof) => evm::eas::check(proof, &of, trust),
+        Evidence::Calldata(proof) => evm::calldata::check(proof, &of, trust),
         Evidence::OpenTimestamps(proof) => ots::check(proof, &of, trust),
         Evidence::Rfc3161(token) => rfc3161::check(token, &of, trust),
     }

@@ -38,6 +38,8 @@ use serde::{Deserialize, Serialize};
 use super::keys::PublicKey;
 use crate::Error;
 use crate::anchor::evm::hex::{Address, Word};
+use crate::anchor::note::VerifierKey;
+use crate::anchor::tlog_policy::TlogPolicy;
 use crate::digest::Hash;
 use crate::graph::Relation;
 
@@ -70,7 +72,7 @@ pub struct Policy {
     pub logs: Vec<Log>,
     /// Logs that count when enough witnesses have signed their checkpoints: the text of a C2SP tlog-policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tlog_policy: Option<String>,
+    pub tlog_policy: Option<TlogPolicy>,
     /// Chains whose blocks hold anchors.
     #[serde(default, rename = "chain", skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<Chain>,
@@ -353,6 +355,18 @@ impl Policy {
     /// Why this statement no longer counts, if so: told without the statement at hand, so that stripping it hides nothing.
     pub fn revoked_statement(&self, id: &Hash) -> Option<&str> {
         self.revoked.iter().find(|entry| entry.statement.as_ref() == Some(id)).map(|entry| &*entry.reason)
+    }
+
+    /// True when the policy knows this log; where it is in [`Policy::tlog_policy`], its witnesses are asked for beside that.
+    pub fn knows_log(&self, log: &VerifierKey) -> bool {
+        let vkey = log.to_string();
+        self.tlog_policy.as_ref().is_some_and(|policy| policy.lists(log))
+            || self.logs.iter().any(|log| log.vkey == vkey)
+    }
+
+    /// True when the policy knows any log.
+    pub fn names_logs(&self) -> bool {
+        !self.logs.is_empty() || self.tlog_policy.as_ref().is_some_and(|policy| !policy.logs.is_empty())
     }
 
     /// The signer with this key.

@@ -13,6 +13,7 @@
 mod authority;
 mod bitcoin;
 mod calendar;
+pub mod evm;
 
 use std::fs;
 use std::path::{Path, PathBuf};

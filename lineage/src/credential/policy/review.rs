@@ -168,8 +168,50 @@ impl Policy {
                 Err(error) => remarks.warn("log", error.problem()),
             }
         }
-        if self.require.log && self.logs.is_empty() {
+        self.tlog_remarks(remarks);
+        if self.require.log && !self.names_logs() {
             remarks.warn("require", "asks for a log and names none: nothing will ever be green");
+        }
+    }
+
+    fn tlog_remarks(&self, remarks: &mut Remarks) {
+        const PART: &str = "tlog_policy";
+        let Some(policy) = &self.tlog_policy else { return };
+        let asked = match policy.quorum {
+            None => "count, and no witness is asked for: a log may show others another tree".to_owned(),
+            Some(_) => format!("count once they were cosigned by {}", policy.describe()),
+        };
+        for log in &policy.logs {
+            match &log.key {
+                Some(key) => remarks.say(PART, format!("checkpoints of {} {asked}", key.name)),
+                None => remarks.warn(PART, format!("{}: this version cannot check keys of its type", log.vkey)),
+            }
+            if let Some(key) =
+                log.key.as_ref().filter(|key| self.logs.iter().any(|known| known.vkey == key.to_string()))
+            {
+                let text = format!("{} stands in [[log]], too: its witnesses are asked for all the same", key.name);
+                remarks.say(PART, text);
+            }
+        }
+        if policy.logs.is_empty() {
+            remarks.warn(PART, "names no log, so its witnesses are never asked for");
+        }
+        let voters = policy.voters();
+        for (place, name, witness) in policy.witnesses() {
+            let Some(key) = &witness.key else {
+                let text = format!("witness {name}: this version cannot check keys of its type, so it never counts");
+                remarks.warn(PART, text);
+                continue;
+            };
+            if policy.quorum.is_some() && !voters.contains(&place) {
+                remarks.warn(PART, format!("witness {name}: the quorum does not depend on it"));
+            }
+            if policy.logs.iter().filter_map(|log| log.key.as_ref()).any(|log| log.key == key.key) {
+                remarks.warn(PART, format!("witness {name}: has the key of a log, which then witnesses itself"));
+            }
+        }
+        if !policy.can_be_met() {
+            remarks.warn(PART, "the quorum can never be met: nothing of these logs will ever be green");
         }
     }
 
