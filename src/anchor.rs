@@ -13,8 +13,10 @@ use serde::Serialize;
 use crate::{Error, keyset};
 
 mod attach;
+mod receipt;
 
 pub use attach::{Attached, attach};
+pub use receipt::{VerifyRequest, receipt, verify};
 
 /// How far an anchor of a checkpoint is.
 #[derive(Clone, Debug, Serialize)]

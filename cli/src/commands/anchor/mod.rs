@@ -1,6 +1,7 @@
 //! `anchor`: the log, and what holds its checkpoints. One file per verb.
 
 mod look;
+mod receipt;
 mod submit;
 
 use clap::Subcommand;
@@ -19,6 +20,8 @@ pub enum Anchor {
     Upgrade(submit::Upgrade),
     Status(look::Status),
     Prove(look::Prove),
+    Receipt(receipt::Receipt),
+    Verify(receipt::Verify),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -27,5 +30,7 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Upgrade(args) => submit::upgrade(&args),
         Anchor::Status(args) => look::status(&args),
         Anchor::Prove(args) => look::prove(&args),
+        Anchor::Receipt(args) => receipt::receipt(&args),
+        Anchor::Verify(args) => receipt::verify(args),
     }
 }
