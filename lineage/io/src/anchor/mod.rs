@@ -10,6 +10,7 @@
 //! of it, and sends again what got lost.
 
 mod authority;
+pub mod witness;
 
 use std::fs;
 use std::path::{Path, PathBuf};
