@@ -104,6 +104,11 @@ fn exchange(
                     return Ok((Reply::Ahead(size), None));
                 }
                 Some(size) if !is_last && size != old => old = size,
+                // As an earlier version of the standard would have it: of one size, with another root.
+                Some(size) if size == old && size == head.size => {
+                    let problem = format!("refuses a checkpoint of {size} entries, which it says it has seen");
+                    return Ok((Reply::Forked(problem), None));
+                }
                 Some(size) => {
                     let problem = format!("says that it has seen {size} entries, and refuses a proof from {old}");
                     return Ok((Reply::Failed(problem), None));
