@@ -22,6 +22,8 @@ use ed25519_dalek::SigningKey;
 
 use crate::{Error, files, keys};
 
+mod cosigned;
+
 const MAX_NOTE: u64 = 1 << 20;
 const MAX_PENDING: u64 = 1 << 32;
 

@@ -1,7 +1,9 @@
 //! `anchor`: the log, and what holds its checkpoints. One file per verb.
 
+mod export;
 mod look;
 mod submit;
+mod witness;
 
 use clap::Subcommand;
 
@@ -19,6 +21,8 @@ pub enum Anchor {
     Upgrade(submit::Upgrade),
     Status(look::Status),
     Prove(look::Prove),
+    Witness(witness::Witness),
+    Export(export::Export),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -27,5 +31,7 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Upgrade(args) => submit::upgrade(&args),
         Anchor::Status(args) => look::status(&args),
         Anchor::Prove(args) => look::prove(&args),
+        Anchor::Witness(args) => witness::run(args),
+        Anchor::Export(args) => export::run(&args),
     }
 }

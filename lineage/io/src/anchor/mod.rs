@@ -14,6 +14,7 @@ mod authority;
 mod bitcoin;
 mod calendar;
 pub mod evm;
+pub mod witness;
 
 use std::fs;
 use std::path::{Path, PathBuf};
