@@ -13,9 +13,11 @@ use serde::Serialize;
 use crate::{Error, keyset};
 
 mod attach;
+mod policy;
 pub mod witness;
 
 pub use attach::{Attached, attach};
+pub use policy::{chain_entries, chains};
 
 /// How far an anchor of a checkpoint is.
 #[derive(Clone, Debug, Serialize)]

@@ -6,14 +6,17 @@ use clap::Args;
 use countermark::anchor::{self, Report};
 use countermark::io::anchor::{Authority, Order, State};
 
+use super::chain::{Chain, How};
 use crate::args::Format;
 use crate::print::{self, BOLD, RESET, Result};
 
 /// Have the log's checkpoint held by others: one request for everything in the log
 #[derive(Args)]
 #[command(after_help = "\
-Example:
+Examples:
   countermark anchor submit log --rfc3161 https://authority.example/tsa
+  countermark anchor submit log --evm https://a.example --evm https://b.example --chain-id 1 \\
+    --chain-key chain.key --contract 0x… --max-fee 20
 Submitting again is harmless: what was asked for is not asked for twice. Nothing is done until `anchor upgrade` has seen it.
 Exit codes: 0 all are included or final, 3 some are pending, 1 one failed.")]
 pub struct Submit {
@@ -22,6 +25,10 @@ pub struct Submit {
     /// A time-stamping authority
     #[arg(long, value_name = "URL")]
     rfc3161: Vec<String>,
+    #[command(flatten)]
+    chain: Chain,
+    #[command(flatten)]
+    how: How,
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -44,11 +51,18 @@ pub struct Upgrade {
 }
 
 pub fn submit(args: &Submit) -> Result<u8> {
-    let orders: Vec<Order> = args.rfc3161.iter().map(|url| Order::Rfc3161(Authority { url: url.clone() })).collect();
+    let mut orders: Vec<Order> =
+        args.rfc3161.iter().map(|url| Order::Rfc3161(Authority { url: url.clone() })).collect();
+    orders.extend(args.chain.work(&args.how)?.map(Order::Evm));
     if orders.is_empty() {
-        return Err("nobody was named who shall hold the checkpoint\nhelp: add --rfc3161 URL".into());
+        let help = "add --evm URL --chain-key FILE --contract ADDRESS, or --rfc3161 URL";
+        return Err(format!("nobody was named who shall hold the checkpoint\nhelp: {help}").into());
     }
-    report(&anchor::submit(&args.log, orders)?, args.format)
+    let code = report(&anchor::submit(&args.log, orders)?, args.format)?;
+    if !args.chain.evm.is_empty() && code == 0 {
+        eprintln!("next: countermark anchor policy {}, for the policy of whoever verifies", args.log.display());
+    }
+    Ok(code)
 }
 
 pub fn upgrade(args: &Upgrade) -> Result<u8> {

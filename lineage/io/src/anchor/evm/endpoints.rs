@@ -168,6 +168,39 @@ impl Endpoints {
         Err(self.refuse(problem, "try again later, or name other nodes"))
     }
 
+    /// What enough nodes answer alike; `None` when so many have nothing that enough cannot have the same.
+    ///
+    /// # Errors
+    /// When too few answer to tell.
+    pub(super) fn weighed<T>(&self, what: &str, method: &'static str, params: Value) -> Result<Option<T>, Error>
+    where
+        T: DeserializeOwned + PartialEq + Send + 'static,
+    {
+        let mut told: Vec<(T, usize)> = vec![];
+        let mut nothing = 0;
+        let mut problem = format!("{} of {} must agree on {what}, and do not", self.agree, self.urls.len());
+        for voice in self.question::<Option<T>>(method, params) {
+            match voice.said {
+                Ok(None) => nothing += 1,
+                Ok(Some(said)) => {
+                    let at = told.iter().position(|(known, _)| *known == said).unwrap_or_else(|| {
+                        told.push((said, 0));
+                        told.len() - 1
+                    });
+                    told[at].1 += 1;
+                    if told[at].1 >= self.agree {
+                        return Ok(Some(told.swap_remove(at).0));
+                    }
+                }
+                Err(fault) => problem += &format!("; {}", self.told(voice.at, &fault)),
+            }
+            if nothing > self.urls.len() - self.agree {
+                return Ok(None);
+            }
+        }
+        Err(self.refuse(problem, "try again later, or name other nodes"))
+    }
+
     /// The largest number that is reached by the words of enough nodes: a few that exaggerate do not raise it.
     pub(super) fn reached(&self, what: &str, method: &'static str, params: Value) -> Result<u64, Error> {
         self.kth(what, self.question::<Quantity>(method, params), |Quantity(number)| number)
