@@ -16,6 +16,7 @@ pub mod evm;
 pub mod note;
 pub mod ots;
 pub mod proof;
+pub mod receipt;
 pub mod rfc3161;
 pub mod tiles;
 pub mod tlog_policy;

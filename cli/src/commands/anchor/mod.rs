@@ -4,6 +4,7 @@ mod chain;
 mod deploy;
 mod export;
 mod look;
+mod receipt;
 mod submit;
 mod witness;
 
@@ -28,6 +29,8 @@ pub enum Anchor {
     Prove(look::Prove),
     Witness(witness::Witness),
     Export(export::Export),
+    Receipt(receipt::Receipt),
+    Verify(receipt::Verify),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -40,5 +43,7 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Prove(args) => look::prove(&args),
         Anchor::Witness(args) => witness::run(args),
         Anchor::Export(args) => export::run(&args),
+        Anchor::Receipt(args) => receipt::receipt(&args),
+        Anchor::Verify(args) => receipt::verify(args),
     }
 }
