@@ -103,6 +103,11 @@ fn every_type_of_transaction_has_its_sender() {
         assert_eq!(transaction.to, (!to.is_null()).then(|| address(to)));
         kinds.push(transaction.kind);
     }
+    // In a block of its own, as it stands in blocks: without the blobs.
+    let blob = Transaction::parse(&bytes(&block.json["blob"]["transaction"])).unwrap();
+    assert_eq!((blob.sender, blob.chain_id), (address(&block.json["blob"]["sender"]), Some(31337)));
+    assert_eq!(blob.hash.to_string(), block.json["blob"]["hash"].as_str().unwrap());
+    kinds.push(blob.kind);
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds, [0, 1, 2, 3, 4]);
@@ -131,7 +136,7 @@ fn each_kind_of_anchor_is_bound_to_the_block() {
         match standing.unwrap() {
             Standing::Bound(of) => {
                 assert_eq!(of.time, block.json["timestamp"].as_i64().unwrap());
-                assert!(of.is_final && of.source.contains("block 3 of anvil") && of.source.contains("pins"), "{of:?}");
+                assert!(of.is_final && of.source.contains("block 4 of anvil") && of.source.contains("pins"), "{of:?}");
                 bound += 1;
             }
             Standing::Unjudged(why) => assert!(why.contains("among the recorders"), "{why}"),

@@ -36,6 +36,8 @@ impl Node {
         let process = Command::new(anvil)
             .args(["--host", "127.0.0.1", "-p", &port.to_string(), "--silent", "--no-mining"])
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let node = Node { process, cast, url: format!("http://127.0.0.1:{port}") };
@@ -66,12 +68,18 @@ impl Node {
         let accounts = accounts.as_array().unwrap();
         for place in 0..count {
             let mut transaction = json!({ "from": accounts[place % accounts.len()], "gas": "0x186a0", "value": "0x1" });
+            // Without a price, the node asks less than the block's base fee of some, and drops those.
+            let price = if place % 4 == 2 { "gasPrice" } else { "maxFeePerGas" };
+            transaction[price] = json!("0x77359400");
+            if price == "maxFeePerGas" {
+                transaction["maxPriorityFeePerGas"] = json!("0x77359400");
+            }
             match place % 4 {
                 // A program that does nothing but emit an event with one topic.
                 0 => transaction["data"] = json!("0x600160206000a100"),
                 // One that fails.
                 1 => transaction["data"] = json!("0xfe"),
-                2 => (transaction["to"], transaction["gasPrice"]) = (accounts[0].clone(), json!("0x77359400")),
+                2 => transaction["to"] = accounts[0].clone(),
                 _ => (transaction["to"], transaction["data"]) = (accounts[1].clone(), json!(format!("0x{place:08x}"))),
             }
             self.rpc("eth_sendTransaction", &[transaction]);
