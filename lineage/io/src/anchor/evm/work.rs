@@ -247,9 +247,14 @@ impl Work {
                     return self.send(checkpoint, &raw, endpoints);
                 }
                 Err(why) => {
-                    let step = self.send(checkpoint, &last, endpoints)?;
-                    let detail = format!("{}; {why}", step.detail);
-                    return Ok(Step { detail, ..step });
+                    // A node may have forgotten it meanwhile, and does not take it back at this price.
+                    let step = self.send(checkpoint, &last, endpoints);
+                    let waits = |detail| Step { state: State::Pending, detail, evidence: None };
+                    return Ok(match step {
+                        Ok(step) if step.evidence.is_some() => step,
+                        Ok(step) => waits(format!("{}; {why}", step.detail)),
+                        Err(_) => waits(format!("transaction {}, nonce {}: {why}", last.hash, last.nonce)),
+                    });
                 }
             }
         }
@@ -308,7 +313,7 @@ impl Work {
                 return Err(endpoints.refuse(format!("know no contract at {to} on chain {}", self.chain_id), help));
             }
         }
-        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }]);
+        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }, "latest"]);
         let gas = endpoints.reached("the gas that it takes", "eth_estimateGas", call)?;
         let gas_limit = gas.saturating_add(gas / 5);
         let unsigned = offer.transaction(self.chain_id, nonce, gas_limit, Some(to), data);
