@@ -9,6 +9,7 @@ mod hand_overs;
 mod log;
 pub mod manifest;
 pub mod oms;
+pub mod receipt;
 pub mod records;
 mod signers;
 pub mod slice;
@@ -280,7 +281,8 @@ impl<'a> Examiner<'a> {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
         let trust = Trust::new(belief, no_policy, &bundle.hand_overs, rows);
-        let anchors = Anchors::judge(bundle, &Outside { policy: trust.policy, blocks: belief.blocks }, rows);
+        let outside = Outside { policy: trust.policy, blocks: belief.blocks };
+        let anchors = Anchors::judge(&bundle.anchors, &anchor::checkpoints(bundle), &outside, &trust, rows);
         Examiner { records, policy: trust.policy, anchors, now: trust.now, around: None, trust }
     }
 

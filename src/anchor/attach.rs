@@ -9,7 +9,8 @@ use countermark_io::log::Log;
 use countermark_lineage::anchor::Anchor;
 use countermark_lineage::anchor::cosignature;
 use countermark_lineage::anchor::proof::Proof;
-use countermark_lineage::bundle::{Bundle, MAX_BUNDLE, Receipt, Record};
+use countermark_lineage::anchor::receipt::ReceiptFile;
+use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Receipt, Record};
 use countermark_lineage::credential::logged::Logged;
 
 use crate::{Error, marks};
@@ -24,7 +25,7 @@ pub struct Attached {
 }
 
 /// What is held of one log, the oldest checkpoint first.
-struct Held {
+pub(super) struct Held {
     log: Log,
     vkey: String,
     /// Size, checkpoint, anchors.
@@ -32,7 +33,7 @@ struct Held {
 }
 
 impl Held {
-    fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(folder: &Path) -> Result<Self, Error> {
         let log = Log::open(folder)?;
         let mut checkpoints: Vec<(u64, String, Vec<Anchor>)> = vec![];
         for (size, _, job) in Jobs::of(folder).all()? {
@@ -72,6 +73,15 @@ impl Held {
             receipt.proof = proof.to_text();
         }
         Ok(anchors)
+    }
+
+    /// The receipt of an entry, under a checkpoint that is held where there is one, and else under the newest.
+    pub fn receipt(&self, index: u64) -> Result<ReceiptFile, Error> {
+        let entry = Bytes(self.log.entry(index)?);
+        let newest = self.log.prove(&[index])?.pop().map_or_else(String::new, |proof| proof.to_text());
+        let mut receipt = Receipt { entry, proof: newest };
+        let anchors = self.renew(&mut [&mut receipt])?.to_vec();
+        Ok(ReceiptFile::new(self.vkey.clone(), receipt, anchors))
     }
 
     /// The note beside the record of a mark, when the mark was committed to in this log.

@@ -50,19 +50,29 @@ impl From<Stopped> for Problem {
 
 /// Sends a request and waits for the answer. The error says what went wrong, and does not repeat the URL.
 pub(crate) fn send(request: &Request<'_>) -> Result<Answer, String> {
+    send_over(request, MOST_REDIRECTS)
+}
+
+/// As [`send`], of somebody who may not send us elsewhere: whose word is counted is answered by itself.
+pub(crate) fn send_direct(request: &Request<'_>) -> Result<Answer, String> {
+    send_over(request, 0)
+}
+
+fn send_over(request: &Request<'_>, redirects: usize) -> Result<Answer, String> {
     let url = Url::parse(request.url).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("is neither http:// nor https://".to_owned());
     }
     let body = request.body.as_ref().map(|(content_type, body)| ((*content_type).to_owned(), body.clone()));
     let accept = request.accept.map(str::to_owned);
-    wait(exchange(url, body, accept, request.at_most, request.timeout)).map_err(|problem: Problem| problem.0)
+    wait(exchange(url, body, accept, redirects, request.at_most, request.timeout)).map_err(|problem: Problem| problem.0)
 }
 
 async fn exchange(
     url: Url,
     body: Option<(String, Vec<u8>)>,
     accept: Option<String>,
+    redirects: usize,
     at_most: usize,
     timeout: Duration,
 ) -> Result<Answer, Problem> {
@@ -76,12 +86,12 @@ async fn exchange(
     };
     // The crates bring no provider of cryptography of their own. It does not matter who was first to name one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let redirects = Policy::custom(|attempt| {
+    let redirects = Policy::custom(move |attempt| {
         let is_same = attempt.previous().first().is_some_and(|first| first.scheme() == attempt.url().scheme());
-        if is_same && attempt.previous().len() <= MOST_REDIRECTS {
+        if is_same && attempt.previous().len() <= redirects {
             attempt.follow()
         } else {
-            attempt.error("redirected too often, or to another scheme")
+            attempt.error("redirects too often, or to another scheme, or may not redirect at all")
         }
     });
     let client = Client::builder().timeout(timeout).redirect(redirects).build().map_err(told)?;

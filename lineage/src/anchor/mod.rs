@@ -16,6 +16,7 @@ pub mod evm;
 pub mod note;
 pub mod ots;
 pub mod proof;
+pub mod receipt;
 pub mod rfc3161;
 pub mod tiles;
 pub mod tlog_policy;
@@ -120,9 +121,9 @@ pub struct Bound {
 pub fn check(anchor: &Anchor, trust: &Trust<'_>) -> Result<Standing, Error> {
     let of = Commitment::of(&anchor.checkpoint);
     match &anchor.evidence {
-        Evidence::Evm(proof) => evm::check_erc7053(proof, &of, trust),
-        Evidence::Eas(proof) => evm::check_eas(proof, &of, trust),
-        Evidence::Calldata(proof) => evm::check_calldata(proof, &of, trust),
+        Evidence::Evm(proof) => evm::erc7053::check(proof, &of, trust),
+        Evidence::Eas(proof) => evm::eas::check(proof, &of, trust),
+        Evidence::Calldata(proof) => evm::calldata::check(proof, &of, trust),
         Evidence::OpenTimestamps(proof) => ots::check(proof, &of, trust),
         Evidence::Rfc3161(token) => rfc3161::check(token, &of, trust),
     }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Examiner, Rows};
+use super::{Examiner, Rows, Trust};
 use crate::anchor::proof::{Place, Proof};
-use crate::anchor::{self, Bound, Standing, note};
+use crate::anchor::{self, Anchor, Bound, Evidence, Standing, note};
 use crate::bundle::Bundle;
-use crate::credential::policy::AnchorKind;
+use crate::credential::policy::{AnchorKind, Policy};
+use crate::credential::revocation::Target;
+use crate::credential::{rfc3161, x509};
 use crate::graph::statement::{Statement, rfc3339};
 use crate::verdict::State;
 
@@ -18,38 +20,8 @@ impl Examiner<'_> {
     ///
     /// What nobody whom the policy knows vouches for proves nothing, and takes nothing away either.
     pub(super) fn anchor(&self, statement: &Statement, place: Option<&Place>, required: bool, rows: &mut Rows) {
-        let mut established = vec![];
-        let mut others = vec![];
-        for (kind, standing) in self.judged("", statement, place, rows) {
-            match standing {
-                Standing::Bound(bound) => {
-                    rows.add(&format!("anchor {}", kind.as_str()), State::Verified, told(&bound));
-                    established.push(kind);
-                }
-                Standing::Pending(who) => others.push(format!("{}: pending, {who}", kind.as_str())),
-                Standing::Unjudged(why) => others.push(format!("{}: {why}", kind.as_str())),
-            }
-        }
-        let rule = &self.policy.require.anchor;
-        let is_met = if rule.is_required() {
-            established.iter().any(|kind| rule.accepts(*kind))
-        } else {
-            !established.is_empty()
-        };
-        let needed = if rule.is_required() { rule.describe() } else { "an anchor".to_owned() };
-        let there = if others.is_empty() { String::new() } else { format!("; not counted: {}", others.join("; ")) };
-        if is_met {
-            if !others.is_empty() {
-                rows.add("anchor", State::Verified, format!("one is enough{there}"));
-            }
-        } else if rule.is_required() || required {
-            let held =
-                if self.anchors.is_empty() { "the bundle holds none" } else { "none of the bundle counts as one" };
-            rows.add("anchor", State::Unknown, format!("{needed} is required and {held}{there}"));
-        } else if established.is_empty() {
-            let detail = format!("none; the time rests on the signer's word and on the log{there}");
-            rows.add("anchor", State::Unanchored, detail);
-        }
+        let judged = self.judged("", statement, place, rows);
+        conclude(self.policy, judged, !self.anchors.is_empty(), required, rows);
     }
 
     /// Says what is known of the time of an ancestor's release: the earliest bound. None of it is asked for.
@@ -93,37 +65,105 @@ impl Examiner<'_> {
     }
 }
 
+/// Says what the anchors of one checkpoint come to, and whether what is asked for is among them. `are_there`: somebody gave
+/// some, if only of other checkpoints.
+pub(super) fn conclude(
+    policy: &Policy,
+    judged: Vec<(AnchorKind, &Standing)>,
+    are_there: bool,
+    required: bool,
+    rows: &mut Rows,
+) {
+    let mut established = vec![];
+    let mut others = vec![];
+    for (kind, standing) in judged {
+        match standing {
+            Standing::Bound(bound) => {
+                rows.add(&format!("anchor {}", kind.as_str()), State::Verified, told(&bound));
+                established.push(kind);
+            }
+            Standing::Pending(who) => others.push(format!("{}: pending, {who}", kind.as_str())),
+            Standing::Unjudged(why) => others.push(format!("{}: {why}", kind.as_str())),
+        }
+    }
+    let rule = &policy.require.anchor;
+    let is_met =
+        if rule.is_required() { established.iter().any(|kind| rule.accepts(*kind)) } else { !established.is_empty() };
+    let needed = if rule.is_required() { rule.describe() } else { "an anchor".to_owned() };
+    let there = if others.is_empty() { String::new() } else { format!("; not counted: {}", others.join("; ")) };
+    if is_met {
+        if !others.is_empty() {
+            rows.add("anchor", State::Verified, format!("one is enough{there}"));
+        }
+    } else if rule.is_required() || required {
+        let held = if are_there { "none of those that are there counts as one" } else { "none is there" };
+        rows.add("anchor", State::Unknown, format!("{needed} is required and {held}{there}"));
+    } else if established.is_empty() {
+        let detail = format!("none; the time rests on the signer's word and on the log{there}");
+        rows.add("anchor", State::Unanchored, detail);
+    }
+}
+
 /// What each anchor of a bundle is worth, by the checkpoint that it holds. Each is judged once, however many rest on it.
 #[derive(Default)]
 pub(super) struct Anchors(BTreeMap<String, Vec<(AnchorKind, Standing)>>);
 
 impl Anchors {
     /// Judges all anchors. One that is wrong gets its row, and so does a true anchor of something else: every one must
-    /// hold a checkpoint to which a proof of the bundle leads.
-    pub fn judge(bundle: &Bundle, trust: &anchor::Trust<'_>, rows: &mut Rows) -> Self {
-        let receipts = bundle.records.iter().flat_map(|record| {
-            record.receipt.iter().chain(record.marks.iter().filter_map(|mark| mark.receipt.as_ref()))
-        });
-        // Nothing is concluded from these notes, whose signatures are verified with the proofs.
-        let proofs = receipts.filter_map(|receipt| Proof::parse(&receipt.proof).ok());
-        let checkpoints: BTreeSet<String> =
-            proofs.filter_map(|proof| note::without_others(&proof.checkpoint)).collect();
+    /// hold one of these checkpoints.
+    pub fn judge(
+        given: &[Anchor],
+        checkpoints: &BTreeSet<String>,
+        outside: &anchor::Trust<'_>,
+        trust: &Trust<'_>,
+        rows: &mut Rows,
+    ) -> Self {
         let mut anchors = Anchors::default();
-        for anchor in &bundle.anchors {
+        for anchor in given {
             let kind = anchor.evidence.kind();
             let row = format!("anchor {}", kind.as_str());
             if !checkpoints.contains(&anchor.checkpoint) {
-                rows.add(&row, State::Invalid, "holds a checkpoint to which no proof of the bundle leads");
-            } else if let Some(standing) = rows.attempt(&row, anchor::check(anchor, trust)) {
+                rows.add(&row, State::Invalid, "holds a checkpoint to which no proof here leads");
+            } else if let Some(standing) = rows.attempt(&row, anchor::check(anchor, outside)) {
+                let standing = revoked_authority(anchor, trust).map_or(standing, Standing::Unjudged);
                 anchors.0.entry(anchor.checkpoint.clone()).or_default().push((kind, standing));
             }
         }
         anchors
     }
 
+    /// What those that hold this checkpoint are worth.
+    pub fn of(&self, checkpoint: &str) -> Vec<(AnchorKind, &Standing)> {
+        self.0.get(checkpoint).into_iter().flatten().map(|(kind, standing)| (*kind, standing)).collect()
+    }
+
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The checkpoints to which a proof of the bundle leads. Nothing is concluded from these notes, whose signatures are
+/// verified with the proofs.
+pub(super) fn checkpoints(bundle: &Bundle) -> BTreeSet<String> {
+    let receipts = bundle
+        .records
+        .iter()
+        .flat_map(|record| record.receipt.iter().chain(record.marks.iter().filter_map(|mark| mark.receipt.as_ref())));
+    let proofs = receipts.filter_map(|receipt| Proof::parse(&receipt.proof).ok());
+    proofs.filter_map(|proof| note::without_others(&proof.checkpoint)).collect()
+}
+
+/// Why an authority's word no longer counts, if one of its certificates was revoked, by the policy or by a list.
+fn revoked_authority(anchor: &Anchor, trust: &Trust<'_>) -> Option<String> {
+    let Evidence::Rfc3161(token) = &anchor.evidence else { return None };
+    if !trust.revokes_certificates() {
+        return None;
+    }
+    let certificates = rfc3161::certificates(&token.token.0);
+    certificates.iter().flat_map(|der| x509::fingerprints(der)).find_map(|certificate| {
+        let reason = trust.revoked(&Target::Certificate(certificate))?;
+        Some(format!("its authority's certificate {} was {reason}", certificate.short()))
+    })
 }
 
 fn told(bound: &Bound) -> String {

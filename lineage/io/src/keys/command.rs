@@ -67,33 +67,53 @@ impl Command {
     }
 
     fn refuse(&self, problem: String) -> LineageError {
-        let help = format!("run {:?} by hand; docs/keys.md says what it gets and must answer", self.config.command);
+        let help =
+            format!("run {:?} by hand; docs/keys.md says what it gets and must answer", self.config.program.command);
         LineageError::input(self.place.display().to_string(), problem, help)
     }
+}
 
-    fn start(&self, what: &str) -> Result<Child, LineageError> {
-        let (program, arguments) = self.config.command.split_first().ok_or_else(|| self.refuse("no command".into()))?;
+/// A program that is asked for a signature.
+pub struct Program {
+    /// The program and its arguments. Not empty.
+    pub command: Vec<String>,
+    /// The folder in which it runs.
+    pub folder: PathBuf,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Program {
+    /// Gives the program its input and waits for its answer, not longer than allowed. The error says what went wrong.
+    pub(crate) fn ask(&self, environment: &[(&str, String)], input: Vec<u8>) -> Result<Vec<u8>, String> {
+        let mut child = self.start(environment)?;
+        let answer = self.answer(&mut child, input);
+        if answer.is_err() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        answer
+    }
+
+    fn start(&self, environment: &[(&str, String)]) -> Result<Child, String> {
+        let (program, arguments) = self.command.split_first().ok_or("no command")?;
         // A path is one from the folder of the file, a bare name one of PATH.
-        let program = if program.contains('/') { self.config.folder.join(program) } else { PathBuf::from(program) };
-        let key = self.config.public_key;
+        let program = if program.contains('/') { self.folder.join(program) } else { PathBuf::from(program) };
         std::process::Command::new(&program)
             .args(arguments)
-            .current_dir(&self.config.folder)
+            .current_dir(&self.folder)
             .env_remove(passphrase::VARIABLE)
             .env_remove(passphrase::FILE_VARIABLE)
-            .env("COUNTERMARK_ALGORITHM", key.algorithm().as_str())
-            .env("COUNTERMARK_INPUT", what)
-            .env("COUNTERMARK_PUBLIC_KEY", key.to_string())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| self.refuse(format!("{} cannot be run: {error}", program.display())))
+            .map_err(|error| format!("{} cannot be run: {error}", program.display()))
     }
 
-    /// Gives the program its input and waits for its answer, not longer than allowed.
-    fn answer(&self, child: &mut Child, input: Vec<u8>) -> Result<Vec<u8>, LineageError> {
-        let deadline = Instant::now() + self.config.timeout;
+    fn answer(&self, child: &mut Child, input: Vec<u8>) -> Result<Vec<u8>, String> {
+        let deadline = Instant::now() + self.timeout;
         if let Some(mut stdin) = child.stdin.take() {
             // In a thread of its own, since the program may answer before it has read everything, or read nothing at all.
             std::thread::spawn(move || drop(stdin.write_all(&input)));
@@ -101,13 +121,13 @@ impl Command {
         let stdout = child.stdout.take().map(|pipe| read(pipe, true));
         let stderr = child.stderr.take().map(|pipe| read(pipe, false));
         let left = || deadline.saturating_duration_since(Instant::now());
-        let late = || self.refuse(format!("did not answer within {} seconds", self.config.timeout.as_secs()));
+        let late = || format!("did not answer within {} seconds", self.timeout.as_secs());
         let answer = stdout.and_then(|pipe| pipe.recv_timeout(left()).ok()).ok_or_else(late)?;
         if answer.len() as u64 > LONGEST {
-            return Err(self.refuse(format!("answered with more than {LONGEST} bytes")));
+            return Err(format!("answered with more than {LONGEST} bytes"));
         }
         let status = loop {
-            match child.try_wait().map_err(|error| self.refuse(format!("cannot be waited for: {error}")))? {
+            match child.try_wait().map_err(|error| format!("cannot be waited for: {error}"))? {
                 Some(status) => break status,
                 None if left().is_zero() => return Err(late()),
                 None => std::thread::sleep(Duration::from_millis(5).min(left())),
@@ -117,7 +137,7 @@ impl Command {
             // What it says is on its way when it has ended.
             let said = stderr.and_then(|pipe| pipe.recv_timeout(Duration::from_millis(500)).ok()).unwrap_or_default();
             let said = printable(String::from_utf8_lossy(&said).trim(), 400);
-            return Err(self.refuse(format!("failed ({status}): {said}")));
+            return Err(format!("failed ({status}): {said}"));
         }
         Ok(answer)
     }
@@ -149,13 +169,13 @@ impl PrivateKey for Command {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, LineageError> {
         let key = self.config.public_key;
         let (input, what) = input(key.algorithm(), message);
-        let mut child = self.start(what)?;
-        let answer = self.answer(&mut child, input);
-        if answer.is_err() {
-            drop(child.kill());
-            drop(child.wait());
-        }
-        accept(&key, message, &answer?)
+        let environment = [
+            ("COUNTERMARK_ALGORITHM", key.algorithm().as_str().to_owned()),
+            ("COUNTERMARK_INPUT", what.to_owned()),
+            ("COUNTERMARK_PUBLIC_KEY", key.to_string()),
+        ];
+        let answer = self.config.program.ask(&environment, input).map_err(|problem| self.refuse(problem))?;
+        accept(&key, message, &answer)
             .ok_or_else(|| self.refuse(format!("its answer is not a signature of {}", key.short())))
     }
 }

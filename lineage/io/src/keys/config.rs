@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use countermark_lineage::credential::keys::PublicKey;
 use serde::Deserialize;
 
+use super::command::Program;
 use crate::{Error, files};
 
 const SCHEMA: &str = "countermark.dev/signer/v1";
@@ -42,12 +43,8 @@ pub enum Config {
 pub struct CommandConfig {
     /// The key that verifies its answers.
     pub public_key: PublicKey,
-    /// The program and its arguments. Not empty.
-    pub command: Vec<String>,
-    /// The folder in which it runs.
-    pub folder: PathBuf,
-    /// How long it may take.
-    pub timeout: std::time::Duration,
+    /// The program, its folder and its time.
+    pub program: Program,
 }
 
 /// A key in a device.
@@ -125,7 +122,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Config, Error> {
                 return Err(refuse("command is empty".into()));
             }
             let timeout = std::time::Duration::from_secs(parsed.timeout_seconds.unwrap_or(60).clamp(1, 3600));
-            Ok(Config::Command(CommandConfig { public_key, command, folder, timeout }))
+            Ok(Config::Command(CommandConfig { public_key, program: Program { command, folder, timeout } }))
         }
         (None, Some(device)) => {
             if parsed.timeout_seconds.is_some() {
@@ -285,6 +282,6 @@ mod tests {
         let Ok(Config::Command(config)) = parse(at, &format!("{schema}\n{key}\ncommand = [\"x\", \"-y\"]")) else {
             panic!("refused")
         };
-        assert_eq!((config.command.len(), config.folder), (2, PathBuf::from("/keys")));
+        assert_eq!((config.program.command.len(), config.program.folder), (2, PathBuf::from("/keys")));
     }
 }

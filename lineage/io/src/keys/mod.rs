@@ -117,14 +117,14 @@ fn without_pkcs11(path: &Path) -> Error {
 /// A PEM block, with whatever stands around it left away.
 pub(crate) struct Block<'a> {
     /// Such as `PRIVATE KEY`.
-    label: &'a str,
+    pub label: &'a str,
     /// From BEGIN to END.
-    text: &'a str,
+    pub text: &'a str,
 }
 
 impl<'a> Block<'a> {
     /// The first block that can be a private key: OpenSSL puts text, certificates or `EC PARAMETERS` before it.
-    fn first(text: &'a str) -> Option<Self> {
+    pub fn first(text: &'a str) -> Option<Self> {
         Block::all(text).find(|block| block.label.ends_with("PRIVATE KEY"))
     }
 
@@ -181,7 +181,7 @@ fn mode(path: &Path) -> Result<u32, Error> {
 
 /// Nobody but the owner reads a secret.
 #[cfg(unix)]
-fn check_secret(path: &Path) -> Result<(), Error> {
+pub(crate) fn check_secret(path: &Path) -> Result<(), Error> {
     let mode = mode(path)?;
     if mode & 0o077 == 0 {
         return Ok(());
@@ -193,7 +193,7 @@ fn check_secret(path: &Path) -> Result<(), Error> {
 
 /// Nobody but the owner chooses which program runs.
 #[cfg(unix)]
-fn check_unwritable(path: &Path) -> Result<(), Error> {
+pub(crate) fn check_unwritable(path: &Path) -> Result<(), Error> {
     let mode = mode(path)?;
     if mode & 0o022 == 0 {
         return Ok(());
@@ -203,12 +203,12 @@ fn check_unwritable(path: &Path) -> Result<(), Error> {
 }
 
 #[cfg(not(unix))]
-fn check_secret(_: &Path) -> Result<(), Error> {
+pub(crate) fn check_secret(_: &Path) -> Result<(), Error> {
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn check_unwritable(_: &Path) -> Result<(), Error> {
+pub(crate) fn check_unwritable(_: &Path) -> Result<(), Error> {
     Ok(())
 }
 

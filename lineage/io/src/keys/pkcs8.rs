@@ -50,10 +50,24 @@ pub(super) fn read(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) 
             format!("run `openssl pkcs8 -topk8 -in {}` and use what it writes", path.display()),
         )),
         SEC1 => from_sec1(block.text).ok_or_else(|| refuse("is not an ECDSA key of P-256, P-384 or P-521".into())),
+        PrivateKeyInfo::PEM_LABEL => from_der(document(path, block, passphrase)?.as_bytes()).map_err(refuse),
+        EncryptedPrivateKeyInfo::PEM_LABEL => {
+            let document = document(path, block, passphrase)?;
+            from_der(document.as_bytes()).map_err(|_| refuse(wrong_passphrase()))
+        }
+        "RSA PRIVATE KEY" => Err(refuse("is an RSA key; only Ed25519 and ECDSA keys sign here".into())),
+        other => Err(refuse(format!("is {other:?}, which is not read"))),
+    }
+}
+
+/// The PKCS#8 document in a block, decrypted when it is encrypted.
+pub(crate) fn document(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) -> Result<SecretDocument, Error> {
+    let refuse = |problem: String| Error::refused(path, problem, super::HELP);
+    match block.label {
         PrivateKeyInfo::PEM_LABEL => {
             let (_, document) = SecretDocument::from_pem(block.text)
                 .map_err(|error| refuse(format!("is not a private key in PEM ({error})")))?;
-            from_der(document.as_bytes()).map_err(refuse)
+            Ok(document)
         }
         EncryptedPrivateKeyInfo::PEM_LABEL => {
             let (_, document) = SecretDocument::from_pem(block.text)
@@ -61,7 +75,7 @@ pub(super) fn read(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) 
             let encrypted = EncryptedPrivateKeyInfo::try_from(document.as_bytes())
                 .map_err(|error| refuse(format!("is encrypted in a way that is not read: {error}")))?;
             check_cost(&encrypted.encryption_algorithm).map_err(refuse)?;
-            let opened = encrypted.decrypt(passphrase(path)?.as_bytes()).map_err(|error| {
+            encrypted.decrypt(passphrase(path)?.as_bytes()).map_err(|error| {
                 // A wrong passphrase shows in the padding, or in what comes out.
                 let problem = match error {
                     pkcs8::Error::EncryptedPrivateKey(Pkcs5Error::DecryptFailed | Pkcs5Error::EncryptFailed) => {
@@ -70,10 +84,8 @@ pub(super) fn read(path: &Path, block: &Block<'_>, passphrase: &Passphrase<'_>) 
                     other => format!("cannot be decrypted: {other}; PBES2 with AES and SHA-2 is"),
                 };
                 Error::refused(path, problem, format!("try again, or run `openssl pkey -in {}`", path.display()))
-            })?;
-            from_der(opened.as_bytes()).map_err(|_| refuse(wrong_passphrase()))
+            })
         }
-        "RSA PRIVATE KEY" => Err(refuse("is an RSA key; only Ed25519 and ECDSA keys sign here".into())),
         other => Err(refuse(format!("is {other:?}, which is not read"))),
     }
 }

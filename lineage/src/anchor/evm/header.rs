@@ -1,0 +1,62 @@
+//! Block headers (Ethereum yellow paper, section 4.4, and the EIPs that add fields at the end).
+
+use super::hex::{Fixed, Word};
+use super::{HELP, keccak256, rlp};
+use crate::Error;
+
+/// Larger headers are refused. Chains whose producers sign in the extra data have a few KiB.
+pub const MAX_HEADER: usize = 64 << 10;
+
+/// Fields of the first header. Later ones have more, and the next hard fork adds another.
+const MIN_FIELDS: usize = 15;
+
+/// What a proof needs to know of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Keccak-256 of the header's bytes: the block's hash.
+    pub hash: Word,
+    /// Height.
+    pub number: u64,
+    /// Unix seconds, as whoever made the block wrote them.
+    pub timestamp: u64,
+    /// Root of the trie of transactions.
+    pub transactions_root: Word,
+    /// Root of the trie of receipts.
+    pub receipts_root: Word,
+}
+
+impl Header {
+    /// Reads the RLP of a header. Fields behind the known ones are allowed: the hash covers them.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the field that is none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let refuse = |field: usize, problem: &str| Error::input(format!("header field {field}"), problem, HELP);
+        if bytes.len() > MAX_HEADER {
+            return Err(Error::input("header", format!("is above {MAX_HEADER} bytes"), HELP));
+        }
+        let item = rlp::decode("header", bytes)?;
+        let fields = item.list().ok_or_else(|| Error::input("header", "is no list", HELP))?;
+        if fields.len() < MIN_FIELDS {
+            let problem = format!("has {} fields and needs at least {MIN_FIELDS}", fields.len());
+            return Err(Error::input("header", problem, HELP));
+        }
+        let length = |field: usize, length: usize| match fields[field].0.bytes() {
+            Some(bytes) if bytes.len() == length => Ok(()),
+            _ => Err(refuse(field, &format!("is not {length} bytes"))),
+        };
+        // The shape of the fields around those that are read: something else with as many items is no header.
+        for (field, size) in [(0, 32), (1, 32), (2, 20), (3, 32), (6, 256), (13, 32), (14, 8)] {
+            length(field, size)?;
+        }
+        let root = |field: usize| fields[field].0.fixed().map(Fixed).ok_or_else(|| refuse(field, "is not 32 bytes"));
+        let number = |field: usize| fields[field].0.number().ok_or_else(|| refuse(field, "is no number of 64 bits"));
+        Ok(Header {
+            hash: keccak256(bytes),
+            number: number(8)?,
+            timestamp: number(11)?,
+            transactions_root: root(4)?,
+            receipts_root: root(5)?,
+        })
+    }
+}
