@@ -1,7 +1,7 @@
 //! The log, what proves a place in it, and what anchors it to the outside world.
 //!
 //! One file per standard: [`note`] and [`checkpoint`] (C2SP signed-note, tlog-checkpoint), [`tiles`] (C2SP tlog-tiles),
-//! [`proof`] (C2SP tlog-proof), [`entry`] (COSE_Sign1 in the shape of a SCITT signed statement); [`evm`] (ERC-7053, EAS,
+//! [`proof`] (C2SP tlog-proof), [`fork`] (two histories), [`entry`] (COSE_Sign1 in the shape of a SCITT signed statement); [`evm`] (ERC-7053, EAS,
 //! calldata), [`ots`] (OpenTimestamps), [`rfc3161`].
 //!
 //! Anchored is a checkpoint, never a single artifact: the note with the log's own signature alone, since cosignatures come
@@ -10,6 +10,7 @@
 pub mod checkpoint;
 pub mod entry;
 pub mod evm;
+pub mod fork;
 pub mod note;
 pub mod ots;
 pub mod proof;

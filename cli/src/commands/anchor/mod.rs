@@ -1,6 +1,8 @@
 //! `anchor`: the log, and what holds its checkpoints. One file per verb.
 
 mod look;
+mod monitor;
+mod serve;
 mod submit;
 
 use clap::Subcommand;
@@ -19,6 +21,8 @@ pub enum Anchor {
     Upgrade(submit::Upgrade),
     Status(look::Status),
     Prove(look::Prove),
+    Serve(serve::Serve),
+    Monitor(monitor::Monitor),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -27,5 +31,7 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Upgrade(args) => submit::upgrade(&args),
         Anchor::Status(args) => look::status(&args),
         Anchor::Prove(args) => look::prove(&args),
+        Anchor::Serve(args) => serve::run(&args),
+        Anchor::Monitor(args) => monitor::run(&args),
     }
 }

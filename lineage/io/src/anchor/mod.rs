@@ -10,6 +10,8 @@
 //! of it, and sends again what got lost.
 
 mod authority;
+pub mod monitor;
+pub mod serve;
 
 use std::fs;
 use std::path::{Path, PathBuf};
