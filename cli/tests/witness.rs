@@ -377,9 +377,13 @@ fn a_log_that_went_back_or_forked_is_an_alarm() {
     assert_eq!(path.file_name().unwrap().to_str().unwrap(), name);
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("4\n{}\n", server.vkey));
 
+    // … who is refused.
+    let fork = Log::open(&folder.join("old")).unwrap();
+    let refused = fork.append(&[b"other".to_vec()]).unwrap_err().to_string();
+    assert!(refused.contains("has seen 4 entries"), "{refused}");
+
     // Somebody wrote to the old copy all the same: of the same size, and of a larger one.
     fs::remove_file(&path).unwrap();
-    let fork = Log::open(&folder.join("old")).unwrap();
     fork.append(&[b"other".to_vec()]).unwrap();
     let (told, _) = ask("old", 1);
     assert!(told.contains("forked"), "{told}");
