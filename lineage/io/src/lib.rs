@@ -27,8 +27,6 @@ pub mod open_file;
 pub mod records;
 #[cfg(feature = "object-store")]
 pub mod remote;
-#[cfg(feature = "anchor")]
-mod serve;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod store;
 #[cfg(feature = "object-store")]

@@ -4,7 +4,9 @@ mod chain;
 mod deploy;
 mod export;
 mod look;
+mod monitor;
 mod receipt;
+mod serve;
 mod submit;
 mod witness;
 
@@ -31,6 +33,8 @@ pub enum Anchor {
     Export(export::Export),
     Receipt(receipt::Receipt),
     Verify(receipt::Verify),
+    Serve(serve::Serve),
+    Monitor(monitor::Monitor),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -45,5 +49,7 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Export(args) => export::run(&args),
         Anchor::Receipt(args) => receipt::receipt(&args),
         Anchor::Verify(args) => receipt::verify(args),
+        Anchor::Serve(args) => serve::run(&args),
+        Anchor::Monitor(args) => monitor::run(&args),
     }
 }

@@ -14,6 +14,8 @@ mod authority;
 mod bitcoin;
 mod calendar;
 pub mod evm;
+pub mod monitor;
+pub mod serve;
 pub mod witness;
 
 use std::fs::{self, File};

@@ -16,7 +16,7 @@ use countermark_lineage::anchor::tiles;
 use countermark_lineage::anchor::{cose, note};
 use countermark_lineage::digest::{Hash, tree};
 
-use super::{Log, MAX_NOTE};
+use super::{Log, MAX_NOTE, lock};
 use crate::{Error, files};
 
 impl Log {
@@ -35,7 +35,7 @@ impl Log {
     /// # Errors
     /// When the note is not the log's, or nothing can be written.
     pub fn add_cosignatures(&self, cosigned: &str) -> Result<bool, Error> {
-        let _lock = self.lock()?;
+        let _lock = lock(&self.folder)?;
         let head = Checkpoint::open(cosigned, &self.verifier)?;
         self.keep_cosigned(head.size, cosigned)?;
         let published = self.note()?;
@@ -90,7 +90,7 @@ impl Log {
     /// # Errors
     /// When the tiles do not hold both.
     pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, Error> {
-        if old == 0 || old == new { Ok(vec![]) } else { Ok(tiles::consistency(self, old, new)?) }
+        if old == 0 || old == new { Ok(vec![]) } else { Ok(tiles::consistency(&self.tiles(new), old, new)?) }
     }
 
     fn seen_by(&self, witness: &WitnessKey) -> PathBuf {
@@ -127,7 +127,7 @@ impl Log {
     /// [`Error::Lineage`] when there is no such entry, or it is the only one.
     pub fn cose_receipt(&self, index: u64) -> Result<Vec<u8>, Error> {
         let head = self.head()?;
-        let path = tiles::inclusion(self, index, head.size)?;
+        let path = tiles::inclusion(&self.tiles(head.size), index, head.size)?;
         let leaf = tree::leaf(&self.entry(index)?);
         Ok(cose::inclusion((&self.verifier, &self.key), &head, index, leaf, &path)?)
     }
@@ -138,8 +138,9 @@ impl Log {
     /// [`Error::Lineage`] when `old` is 0, or not below the log's size.
     pub fn cose_consistency(&self, old: u64) -> Result<Vec<u8>, Error> {
         let head = self.head()?;
-        let path = tiles::consistency(self, old, head.size)?;
-        let old = Checkpoint { size: old, root: tiles::root(self, old)? };
+        let tiles = self.tiles(head.size);
+        let path = tiles::consistency(&tiles, old, head.size)?;
+        let old = Checkpoint { size: old, root: tiles::root(&tiles, old)? };
         Ok(cose::consistency((&self.verifier, &self.key), &old, &head, &path)?)
     }
 

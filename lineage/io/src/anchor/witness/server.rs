@@ -5,9 +5,10 @@
 //! GET  /<hex SHA-256 of the origin>/checkpoint    the last cosigned note
 //! ```
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -17,9 +18,23 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countermark_lineage::anchor::witness::{Answer, MAX_REQUEST, SIZE_TYPE};
 use countermark_lineage::digest::Hash;
+use tokio::net::TcpListener;
 
 use super::Witness;
 use crate::Error;
+use crate::anchor::serve::Doors;
+use crate::remote::{Stopped, wait};
+
+/// Then a connection ends, whatever is on it: nobody holds one by sending slowly.
+const LONGEST: Duration = Duration::from_secs(60);
+
+struct Problem(io::Error);
+
+impl From<Stopped> for Problem {
+    fn from(_: Stopped) -> Self {
+        Problem(io::Error::other("no thread could be started"))
+    }
+}
 
 /// Serves a witness until the process ends; `ready` is told the address.
 ///
@@ -32,7 +47,14 @@ pub fn serve(witness: Witness, listen: &str, ready: impl FnOnce(SocketAddr) + Se
         .route("/{origin}/checkpoint", get(checkpoint))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .with_state(Arc::new(witness));
-    crate::serve::serve(listen, router, ready)
+    let address = listen.to_owned();
+    let work = async move {
+        let listener = TcpListener::bind(address).await.map_err(Problem)?;
+        ready(listener.local_addr().map_err(Problem)?);
+        axum::serve(Doors::new(listener, LONGEST), router).await.map_err(Problem)
+    };
+    let help = "name an address of this machine and a free port, such as 127.0.0.1:8080";
+    wait(work).map_err(|problem| Error::io(std::path::Path::new(listen), help)(problem.0))
 }
 
 async fn add_checkpoint(State(witness): State<Arc<Witness>>, body: Bytes) -> Response {
