@@ -110,7 +110,7 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     if let (Some(folder), Some(signer)) = (&request.log, signer) {
         let log = keyset::open_log(folder, &request.key)?;
         let entry = marks::entry(&record, &*signer)?;
-        let indices = log.append(std::slice::from_ref(&entry))?;
+        let indices = log.append_once(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();
         note.logged = Some(Logged {

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use countermark_io::anchor::evm::Nodes;
 use countermark_io::files;
+use countermark_lineage::anchor::evm::Blocks;
 use countermark_lineage::bundle::MAX_BUNDLE;
 use countermark_lineage::verdict::Verdict;
 use countermark_lineage::verify as judge;
@@ -38,6 +40,8 @@ pub struct Request {
     pub cache: bool,
     /// Judge as of this time, in Unix seconds, and not as of now.
     pub at: Option<i64>,
+    /// Ask the nodes that the policy names for its chains about blocks that it does not pin.
+    pub online: bool,
 }
 
 /// A part of an artifact.
@@ -64,6 +68,7 @@ impl Request {
             part: None,
             cache: false,
             at: None,
+            online: false,
         }
     }
 }
@@ -79,6 +84,10 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         Some(path) => Some(files::read(path, MAX_BUNDLE)?),
         None => find_bundle(&path).map(|path| files::read(&path, MAX_BUNDLE)).transpose()?,
     };
+    let nodes = match trust.policy.as_ref().filter(|_| request.online) {
+        Some(policy) => Some(Nodes::of(policy)?),
+        None => None,
+    };
     let artifact = files::open(&path)?;
     begin_hashing(progress, "re-hash", &artifact);
     let judged = judge::Request {
@@ -88,7 +97,7 @@ pub fn verify(request: &Request, progress: &impl Progress) -> Result<Verdict, Er
         policy: trust.policy.as_ref(),
         revocations: &trust.revocations,
         hand_overs: &trust.hand_overs,
-        blocks: None,
+        blocks: nodes.as_ref().map(|nodes| nodes as &dyn Blocks),
         require_anchor: request.require_anchor,
         name: request.name.as_deref(),
         records: Some(&|artifact, signed| records::recompute(artifact, signed, progress)),

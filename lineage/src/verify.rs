@@ -35,7 +35,7 @@ use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 use anchor::Anchors;
 pub use trust::{Belief, Named};
 use trust::{CLOCK_SKEW, Standing, Trust};
-pub use witnesses::log_trust;
+pub use witnesses::{log_trust, quorum};
 
 /// What to verify, and against what.
 pub struct Request<'a> {

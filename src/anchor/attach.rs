@@ -7,9 +7,11 @@ use countermark_io::anchor::{Jobs, State};
 use countermark_io::files;
 use countermark_io::log::Log;
 use countermark_lineage::anchor::Anchor;
+use countermark_lineage::anchor::cosignature;
 use countermark_lineage::anchor::proof::Proof;
 use countermark_lineage::anchor::receipt::ReceiptFile;
 use countermark_lineage::bundle::{Bundle, Bytes, MAX_BUNDLE, Receipt, Record};
+use countermark_lineage::credential::logged::Logged;
 
 use crate::{Error, marks};
 
@@ -42,13 +44,20 @@ impl Held {
                 None => checkpoints.push((size, job.checkpoint, vec![anchor])),
             }
         }
+        for (size, note) in log.cosigned()? {
+            match checkpoints.iter_mut().find(|(known, ..)| *known == size) {
+                Some((_, checkpoint, _)) => *checkpoint = note,
+                None => checkpoints.push((size, note, vec![])),
+            }
+        }
         checkpoints.sort_by_key(|(size, ..)| *size);
         let vkey = log.verifier().to_string();
         Ok(Held { log, vkey, checkpoints })
     }
 
-    /// Proves these receipts anew under the checkpoint with the most kinds of anchors, among those the oldest. Answers its
-    /// anchors; none when no checkpoint is held that has all of the entries, and the receipts then stay.
+    /// Proves these receipts anew under the checkpoint with the most kinds of anchors, among those the one with the most
+    /// cosignatures, among those the oldest. Answers its anchors; none when no checkpoint is held that has all of the
+    /// entries, and the receipts then stay.
     fn renew(&self, receipts: &mut [&mut Receipt]) -> Result<&[Anchor], Error> {
         let proofs = receipts.iter().map(|receipt| Proof::parse(&receipt.proof)).collect::<Result<Vec<_>, _>>()?;
         let indices: Vec<u64> = proofs.iter().map(|proof| proof.index).collect();
@@ -58,7 +67,8 @@ impl Held {
         };
         let younger = self.checkpoints.iter().filter(|(size, ..)| size > newest);
         // Of equals `max_by_key` takes the last.
-        let Some((_, note, anchors)) = younger.rev().max_by_key(|(.., anchors)| kinds(anchors)) else { return Ok(&[]) };
+        let worth = |(_, note, anchors): &&(u64, String, Vec<Anchor>)| (kinds(anchors), cosignature::lines(note));
+        let Some((_, note, anchors)) = younger.rev().max_by_key(worth) else { return Ok(&[]) };
         for (receipt, proof) in receipts.iter_mut().zip(self.log.prove_under(&indices, note)?) {
             receipt.proof = proof.to_text();
         }
@@ -82,6 +92,17 @@ impl Held {
         logged.anchors = anchors.to_vec();
         marks::write_note(record, &note)?;
         Ok(Some(Attached { path: record.to_owned(), anchors: anchors.len() }))
+    }
+
+    /// A revocation list or a hand-over, when it is in this log. It holds no anchors.
+    fn logged(&self, path: &Path, mut file: Logged) -> Result<Option<Attached>, Error> {
+        let Some(receipt) = file.receipt.as_mut() else { return Ok(None) };
+        if !is_of(&Proof::parse(&receipt.proof)?.checkpoint, &self.vkey) {
+            return Ok(None);
+        }
+        self.renew(&mut [receipt])?;
+        files::write(path, file.to_json().as_bytes(), files::PUBLIC)?;
+        Ok(Some(Attached { path: path.to_owned(), anchors: 0 }))
     }
 
     fn bundle(&self, path: &Path) -> Result<Attached, Error> {
@@ -109,7 +130,7 @@ impl Held {
     }
 }
 
-/// Puts the anchors of a log into a bundle, or into the note of a mark; for a folder, into the notes of all marks in it.
+/// Puts the anchors of a log into a bundle, or into the note of a mark, and proves a logged file anew; for a folder, into the notes of all marks in it.
 /// Everything is proved anew under a checkpoint that is held and has it.
 ///
 /// # Errors
@@ -128,7 +149,10 @@ pub fn attach(log: &Path, path: &Path) -> Result<Vec<Attached>, Error> {
     }
     match marks::read_note(path) {
         Some(_) => Ok(held.mark(path)?.into_iter().collect()),
-        None => Ok(vec![held.bundle(path)?]),
+        None => Ok(match Logged::parse(&files::read(path, MAX_BUNDLE)?) {
+            Ok(file) => held.logged(path, file)?.into_iter().collect(),
+            Err(_) => vec![held.bundle(path)?],
+        }),
     }
 }
 

@@ -1,8 +1,9 @@
 //! `keygen`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use countermark::io::anchor::evm;
 use countermark::io::keys::passphrase;
 use countermark::keyset::{self, NewKeys};
 use countermark::lineage::credential::keys::Algorithm;
@@ -18,13 +19,17 @@ Examples:
   countermark keygen --out keys --name 'Example Lab' --algorithm p384 --passphrase
   countermark keygen --out keys --name 'Example Lab' --key signer.toml     the key stays in a device or service
   countermark keygen --out keys --renew                                    certificates live for a year
+  countermark keygen --chain-key chain.key                                 pays for anchors; give it little
 
 A passphrase is typed at the terminal, or comes from COUNTERMARK_PASSPHRASE or from the file that
 COUNTERMARK_PASSPHRASE_FILE names. It does not encrypt owner.mark.key.")]
 pub struct Keygen {
     /// Folder for the keys; nothing in it is overwritten
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "chain_key")]
+    pub out: Option<PathBuf>,
+    /// Instead, make the key of an account that pays for anchors on a chain, and print its address
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "name", "algorithm", "passphrase", "key", "renew"])]
+    pub chain_key: Option<PathBuf>,
     /// Who you are, for the certificate and the policy
     #[arg(long, default_value = "owner")]
     pub name: String,
@@ -62,13 +67,20 @@ impl From<Kind> for Algorithm {
 }
 
 pub fn run(args: Keygen) -> Result<u8> {
-    if args.renew {
-        return renew(&args);
+    if let Some(path) = &args.chain_key {
+        print::line(evm::generate_key(path)?)?;
+        eprintln!("next: send this account what some transactions cost, and no more");
+        return Ok(0);
     }
-    let passphrase = if args.passphrase { Some(passphrase::choose(&args.out)?) } else { None };
+    // The command line asks for one of both.
+    let out = args.out.clone().unwrap_or_default();
+    if args.renew {
+        return renew(&out);
+    }
+    let passphrase = if args.passphrase { Some(passphrase::choose(&out)?) } else { None };
     let is_elsewhere = args.key.is_some();
     let new = NewKeys { name: args.name, algorithm: args.algorithm.into(), passphrase, key: args.key.clone() };
-    let key = keyset::generate_with(&args.out, &new)?;
+    let key = keyset::generate_with(&out, &new)?;
     print::line(key)?;
     let rows = [
         ("owner.key", "signs statements, manifests and log entries; keep it secret and backed up"),
@@ -78,12 +90,12 @@ pub fn run(args: Keygen) -> Result<u8> {
         ("policy.toml", "trusts these keys; hand it to whoever shall verify your releases"),
     ];
     for (file, what) in rows.into_iter().filter(|(file, _)| !(is_elsewhere && *file == "owner.key")) {
-        eprintln!("{}  {what}", args.out.join(file).display());
+        eprintln!("{}  {what}", out.join(file).display());
     }
     match args.key {
-        None => eprintln!("next: countermark sign PATH --key {}", args.out.join("owner.key").display()),
+        None => eprintln!("next: countermark sign PATH --key {}", out.join("owner.key").display()),
         Some(key) => {
-            let certificate = args.out.join("owner.crt");
+            let certificate = out.join("owner.crt");
             let (key, certificate) = (key.display(), certificate.display());
             eprintln!("next: countermark sign PATH --key '{key}' --certificate {certificate}");
         }
@@ -91,8 +103,8 @@ pub fn run(args: Keygen) -> Result<u8> {
     Ok(0)
 }
 
-fn renew(args: &Keygen) -> Result<u8> {
-    for renewed in keyset::renew(&args.out)? {
+fn renew(out: &Path) -> Result<u8> {
+    for renewed in keyset::renew(out)? {
         let until = rfc3339(renewed.expires);
         print::line(format_args!("{}  valid until {until}", renewed.certificate.display()))?;
         eprintln!("{}  the old one", renewed.kept.display());

@@ -16,6 +16,7 @@ Examples:
   countermark verify model --policy policy.toml
   countermark verify model --policy policy.toml --tensor lm_head.weight
   countermark verify model --policy policy.toml --revocations newest.json
+  countermark verify model --policy policy.toml --online
 
 An OMS bundle, model.sig in a folder or NAME.sig beside a file, is checked with it.
 Exit codes: 0 verified or unanchored, 1 invalid or revoked, 3 signer unknown, stale or something could not be \
@@ -35,7 +36,10 @@ pub struct Verify {
     /// A hand-over from a key of the policy to the one that signed, when the bundle does not carry it
     #[arg(long = "hand-over", value_name = "FILE")]
     pub hand_overs: Vec<PathBuf>,
-    /// Ask for an anchor on a chain that is included
+    /// Ask the nodes that the policy names about blocks that it does not pin; without it nothing leaves this machine
+    #[arg(long)]
+    pub online: bool,
+    /// Ask for an anchor that is included
     #[arg(long)]
     pub require_anchor: bool,
     /// Ask for the release of this name, whatever the path is called
@@ -64,10 +68,24 @@ pub fn time(text: &str) -> std::result::Result<i64, String> {
 
 pub fn run(args: Verify) -> Result<u8> {
     let bar = Bar::new();
-    let Verify { path, bundle, policy, revocations, hand_overs, require_anchor, name, only, tensor, cache, at, format } =
-        args;
+    let Verify {
+        path,
+        bundle,
+        policy,
+        revocations,
+        hand_overs,
+        require_anchor,
+        name,
+        only,
+        tensor,
+        cache,
+        at,
+        online,
+        format,
+    } = args;
     let part = only.map(Part::File).or(tensor.map(Part::Tensor));
-    let request = Request { path, bundle, policy, revocations, hand_overs, require_anchor, name, part, cache, at };
+    let request =
+        Request { path, bundle, policy, revocations, hand_overs, require_anchor, name, part, cache, at, online };
     let verdict = verify::verify(&request, &bar)?;
     drop(bar);
     match format {

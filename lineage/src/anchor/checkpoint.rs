@@ -81,7 +81,7 @@ impl<'a> Text<'a> {
 }
 
 /// A decimal number in its one spelling: digits, no sign, no zero in front.
-pub(super) fn decimal(text: &str) -> Option<u64> {
+pub fn decimal(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
     (canonical && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }

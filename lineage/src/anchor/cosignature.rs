@@ -155,6 +155,11 @@ pub fn add(note: &str, answer: &str, witness: &WitnessKey, latest: u64) -> Resul
     Ok(cosigned)
 }
 
+/// How many signature lines a note has. Nothing is verified by this.
+pub fn lines(note: &str) -> usize {
+    note::split(note).map_or(0, |(_, lines)| lines.len())
+}
+
 /// `note` with the signature lines of `other`, a note with the same text, that it does not have.
 ///
 /// # Errors

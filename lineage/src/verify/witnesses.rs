@@ -18,7 +18,7 @@ use crate::verdict::State;
 /// when it knows the log and the quorum of its witnesses is there at `now`, in Unix seconds.
 pub fn log_trust(policy: &Policy, log: &VerifierKey, checkpoint: &str, now: i64) -> (State, String) {
     let (state, trust) = log_known(policy, log);
-    match quorum_for(policy, log).and_then(|asked| judge(asked, checkpoint, now)) {
+    match quorum_for(policy, log).and_then(|asked| quorum(asked, checkpoint, now)) {
         Some((witnessed, detail)) => (state.max(witnessed), format!("{trust}; witnesses: {detail}")),
         None => (state, trust.to_owned()),
     }
@@ -37,14 +37,14 @@ pub(super) fn log_known(policy: &Policy, log: &VerifierKey) -> (State, &'static 
 
 /// Says in a row what the witnesses of a log come to, when any are asked for.
 pub(super) fn row(policy: &Policy, log: &VerifierKey, place: &Place, now: i64, prefix: &str, rows: &mut Rows) {
-    if let Some((state, detail)) = quorum_for(policy, log).and_then(|asked| judge(asked, &place.checkpoint, now)) {
+    if let Some((state, detail)) = quorum_for(policy, log).and_then(|asked| quorum(asked, &place.checkpoint, now)) {
         rows.add(&format!("{prefix}witnesses"), state, detail);
     }
 }
 
 /// What is wrong with the lines of known witnesses on a checkpoint, whether or not they are asked for.
 pub(super) fn bad_line(policy: &Policy, log: &VerifierKey, place: &Place, now: i64) -> Option<String> {
-    let judged = quorum_for(policy, log).and_then(|asked| judge(asked, &place.checkpoint, now));
+    let judged = quorum_for(policy, log).and_then(|asked| quorum(asked, &place.checkpoint, now));
     judged.and_then(|(state, detail)| (state == State::Invalid).then_some(detail))
 }
 
@@ -52,8 +52,9 @@ fn quorum_for<'a>(policy: &'a Policy, log: &VerifierKey) -> Option<&'a TlogPolic
     policy.tlog_policy.as_ref().filter(|asked| asked.lists(log))
 }
 
-/// Counts the witnesses that cosigned a checkpoint by `now`. `None` when nobody is asked for and nobody known signed.
-fn judge(asked: &TlogPolicy, checkpoint: &str, now: i64) -> Option<(State, String)> {
+/// Counts the witnesses that cosigned a checkpoint by `now`: `verified` when the quorum is there, `unknown` when it is not,
+/// `invalid` when a line of a known witness is wrong. `None` when nobody is asked for and nobody known signed.
+pub fn quorum(asked: &TlogPolicy, checkpoint: &str, now: i64) -> Option<(State, String)> {
     let latest = u64::try_from(now.saturating_add(CLOCK_SKEW)).unwrap_or(0);
     let voters = asked.voters();
     let (mut cosigned, mut told, mut others) = (std::collections::BTreeSet::new(), vec![], vec![]);

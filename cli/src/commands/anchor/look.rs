@@ -1,4 +1,4 @@
-//! `anchor status` and `anchor prove`, on a local log.
+//! `anchor status`, `anchor prove` and `anchor policy`, on a local log.
 
 use std::path::PathBuf;
 
@@ -17,6 +17,17 @@ pub struct Status {
     log: PathBuf,
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+}
+
+/// Print what a policy has to say of chains so that the log's anchors on them count
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  countermark anchor policy log >> policy.toml
+A block's hash is what an anchor rests on. Compare it with a node or an explorer of your own before you pin it.")]
+pub struct Policy {
+    #[arg(value_name = "DIR")]
+    log: PathBuf,
 }
 
 /// Print the inclusion proof of an entry, as C2SP tlog-proof
@@ -41,6 +52,15 @@ pub fn status(args: &Status) -> Result<u8> {
     print::line(format_args!("size  {}", head.size))?;
     print::line(format_args!("root  {}", head.root))?;
     table(&jobs)?;
+    Ok(0)
+}
+
+pub fn policy(args: &Policy) -> Result<u8> {
+    let entries = anchor::chain_entries(&anchor::chains(&args.log)?);
+    if entries.is_empty() {
+        return Err("the log has no anchor on a chain\nhelp: countermark anchor submit LOG --evm URL …".into());
+    }
+    print::line(entries.trim_end())?;
     Ok(0)
 }
 

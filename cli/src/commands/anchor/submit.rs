@@ -6,6 +6,7 @@ use clap::Args;
 use countermark::anchor::{self, Report};
 use countermark::io::anchor::{Authority, Calendars, Headers, Order, State};
 
+use super::chain::{Chain, How};
 use crate::args::Format;
 use crate::print::{self, BOLD, RESET, Result};
 
@@ -14,6 +15,8 @@ use crate::print::{self, BOLD, RESET, Result};
 #[command(after_help = "\
 Examples:
   countermark anchor submit log --rfc3161 https://authority.example/tsa
+  countermark anchor submit log --evm https://a.example --evm https://b.example --chain-id 1 \\
+    --chain-key chain.key --contract 0x… --max-fee 20
   countermark anchor submit log --opentimestamps --bitcoin https://blockstream.info/api
   countermark anchor submit log --opentimestamps https://calendar.example --bitcoin http://127.0.0.1:8332 \
       --bitcoin-auth ~/.bitcoin/.cookie
@@ -25,6 +28,10 @@ pub struct Submit {
     /// A time-stamping authority
     #[arg(long, value_name = "URL")]
     rfc3161: Vec<String>,
+    #[command(flatten)]
+    chain: Chain,
+    #[command(flatten)]
+    how: How,
     /// A calendar of OpenTimestamps, may be repeated; without URL the public ones
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     opentimestamps: Vec<String>,
@@ -73,6 +80,7 @@ pub struct Upgrade {
 pub fn submit(args: &Submit) -> Result<u8> {
     let mut orders: Vec<Order> =
         args.rfc3161.iter().map(|url| Order::Rfc3161(Authority { url: url.clone() })).collect();
+    orders.extend(args.chain.work(&args.how)?.map(Order::Evm));
     if !args.opentimestamps.is_empty() {
         let urls: Vec<String> = args.opentimestamps.iter().filter(|url| !url.is_empty()).cloned().collect();
         orders.push(Order::OpenTimestamps(Calendars::new(&urls, args.bitcoin.headers()?)?));
@@ -82,11 +90,14 @@ pub fn submit(args: &Submit) -> Result<u8> {
             .into());
     }
     if orders.is_empty() {
-        return Err(
-            "nobody was named who shall hold the checkpoint\nhelp: add --opentimestamps or --rfc3161 URL".into()
-        );
+        let help = "add --evm URL --chain-key FILE --contract ADDRESS, --opentimestamps, or --rfc3161 URL";
+        return Err(format!("nobody was named who shall hold the checkpoint\nhelp: {help}").into());
     }
-    report(&anchor::submit(&args.log, orders)?, args.format)
+    let code = report(&anchor::submit(&args.log, orders)?, args.format)?;
+    if !args.chain.evm.is_empty() && code == 0 {
+        eprintln!("next: countermark anchor policy {}, for the policy of whoever verifies", args.log.display());
+    }
+    Ok(code)
 }
 
 pub fn upgrade(args: &Upgrade) -> Result<u8> {

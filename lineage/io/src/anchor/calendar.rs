@@ -95,9 +95,9 @@ impl Calendars {
     }
 
     /// Asks those as well that a later order names.
-    pub(super) fn adopt(&mut self, later: Calendars) {
-        self.urls.extend(later.urls);
-        self.bitcoin = later.bitcoin.or(self.bitcoin.take());
+    pub(super) fn take_settings(&mut self, later: &Calendars) {
+        self.urls.extend(later.urls.iter().cloned());
+        self.bitcoin = later.bitcoin.clone().or(self.bitcoin.take());
         while self.urls.len() > MAX_CALENDARS {
             self.urls.pop_last();
         }

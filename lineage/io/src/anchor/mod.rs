@@ -14,8 +14,11 @@ mod authority;
 mod bitcoin;
 mod calendar;
 pub mod evm;
+pub mod monitor;
+pub mod serve;
+pub mod witness;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use countermark_lineage::anchor::{Anchor, Evidence};
@@ -87,6 +90,8 @@ pub struct Job {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Order {
+    /// A chain with Ethereum's machine.
+    Evm(evm::Work),
     /// A time-stamping authority.
     Rfc3161(Authority),
     /// Calendars of OpenTimestamps, and Bitcoin behind them.
@@ -107,10 +112,25 @@ pub struct Step {
 /// Writes the order down as it is now. Called before anything leaves this machine that could not be repeated.
 pub type Save<'a> = &'a mut dyn FnMut(&Order) -> Result<(), Error>;
 
+/// What a step may use. While it is taken nobody else takes one of the same log.
+pub(crate) struct Desk<'a> {
+    /// All jobs of the log, to look at.
+    pub jobs: &'a Jobs,
+    /// Entries under the checkpoint.
+    pub size: u64,
+    /// Unix seconds.
+    pub now: i64,
+    /// What was there before the step.
+    pub evidence: Option<Evidence>,
+    /// Writes the order down.
+    pub save: Save<'a>,
+}
+
 impl Order {
     /// Which kind of anchor it comes to.
     pub fn kind(&self) -> AnchorKind {
         match self {
+            Order::Evm(work) => work.kind(),
             Order::Rfc3161(_) => AnchorKind::Rfc3161,
             Order::OpenTimestamps(_) => AnchorKind::OpenTimestamps,
         }
@@ -119,16 +139,10 @@ impl Order {
     /// The name of its files: one order for each somebody, so that asking twice asks once.
     pub fn name(&self) -> String {
         match self {
+            Order::Evm(work) => work.name(),
             Order::Rfc3161(authority) => authority.name(),
             // All calendars together make one proof.
             Order::OpenTimestamps(_) => "opentimestamps".to_owned(),
-        }
-    }
-
-    /// Takes over what a later order of the same name says of ways and means; what was asked for stays.
-    fn adopt(&mut self, later: Order) {
-        if let (Order::OpenTimestamps(known), Order::OpenTimestamps(later)) = (self, later) {
-            known.adopt(later);
         }
     }
 
@@ -141,16 +155,25 @@ impl Order {
         }
     }
 
+    /// Takes over how something shall be done from an order of the same name that was given later.
+    fn take_settings(&mut self, later: &Order) {
+        match (self, later) {
+            (Order::Evm(known), Order::Evm(later)) => known.take_settings(later),
+            (Order::OpenTimestamps(known), Order::OpenTimestamps(later)) => known.take_settings(later),
+            _ => {}
+        }
+    }
+
     /// Does what is to be done next, and looks what became of what was done.
     ///
     /// # Errors
     /// When somebody cannot be reached or answers nonsense: the job stays as it is and can be tried again.
-    fn step(&mut self, checkpoint: &str, state: State, save: Save<'_>) -> Result<Step, Error> {
+    fn step(&mut self, checkpoint: &str, state: State, desk: &mut Desk<'_>) -> Result<Step, Error> {
         match self {
+            Order::Evm(work) => work.step(checkpoint, state, desk),
             Order::Rfc3161(authority) => authority.step(checkpoint, state),
-            Order::OpenTimestamps(calendars) => {
-                calendars.step(checkpoint, state, &mut |calendars| save(&Order::OpenTimestamps(calendars.clone())))
-            }
+            Order::OpenTimestamps(calendars) => calendars
+                .step(checkpoint, state, &mut |calendars| (desk.save)(&Order::OpenTimestamps(calendars.clone()))),
         }
     }
 }
@@ -250,45 +273,62 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::advance`]. The job is kept then, and the next [`Jobs::advance`] tries again.
     pub fn submit(&self, size: u64, checkpoint: &str, order: Order, now: i64) -> Result<Job, Error> {
-        let mut known = self.load(size, &order.name())?.filter(|job| job.state != State::Failed);
-        if let Some(job) = &mut known {
-            job.order.adopt(order.clone());
-        }
-        let detail = "ordered, not sent yet".to_owned();
-        let fresh = || Job {
-            checkpoint: checkpoint.to_owned(),
-            order,
-            state: State::Pending,
-            detail,
-            since: now,
-            evidence: None,
+        let _lock = self.lock()?;
+        let known = self.load(size, &order.name())?.filter(|job| job.state != State::Failed);
+        let job = match known {
+            Some(mut job) => {
+                job.order.take_settings(&order);
+                job
+            }
+            None => {
+                let (detail, checkpoint) = ("ordered, not sent yet".to_owned(), checkpoint.to_owned());
+                Job { checkpoint, order, state: State::Pending, detail, since: now, evidence: None }
+            }
         };
-        let job = known.unwrap_or_else(fresh);
         self.save(size, &job)?;
-        self.advance(size, job, now)
+        self.take_step(size, job, now)
     }
 
-    /// Takes a job one step further and writes down where it is.
+    /// Takes a job one step further and writes down where it is. Meanwhile somebody else may have done so.
     ///
     /// # Errors
     /// When somebody cannot be reached or answers nonsense: the job stays as it is.
-    pub fn advance(&self, size: u64, mut job: Job, now: i64) -> Result<Job, Error> {
+    pub fn advance(&self, size: u64, job: Job, now: i64) -> Result<Job, Error> {
+        let _lock = self.lock()?;
+        let newest = self.load(size, &job.order.name())?;
+        self.take_step(size, newest.unwrap_or(job), now)
+    }
+
+    fn take_step(&self, size: u64, mut job: Job, now: i64) -> Result<Job, Error> {
         if job.state.is_done() {
             return Ok(job);
         }
         let mut order = job.order.clone();
         let checkpoint = job.checkpoint.clone();
-        let state = job.state;
-        let step = order.step(&checkpoint, state, &mut |order| {
+        let (state, evidence) = (job.state, job.evidence.clone());
+        let mut save = |order: &Order| {
             job.order = order.clone();
             self.save(size, &job)
-        })?;
+        };
+        let mut desk = Desk { jobs: self, size, now, evidence, save: &mut save };
+        let step = order.step(&checkpoint, state, &mut desk)?;
         if step.state != state {
             job.since = now;
         }
         job = Job { order, state: step.state, detail: step.detail, evidence: step.evidence, ..job };
         self.save(size, &job)?;
         Ok(job)
+    }
+
+    /// One at a time: no two steps of a log sign with the same nonce.
+    fn lock(&self) -> Result<File, Error> {
+        let path = self.log.join(".state/anchors/lock");
+        make_folder(&path)?;
+        let help = "is another program at work on the anchors of this log?";
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path, help))?;
+        file.lock().map_err(Error::io(&path, help))?;
+        Ok(file)
     }
 }
 

@@ -5,7 +5,7 @@ use countermark_lineage::anchor::evm::header::Header;
 use countermark_lineage::anchor::evm::hex::{Address, Fixed, Word};
 use countermark_lineage::anchor::evm::receipt::{Log, Receipt};
 use countermark_lineage::anchor::evm::trie::{self, Proof};
-use countermark_lineage::anchor::evm::{EventProof, TransactionProof, erc7053, eas, keccak256, rlp};
+use countermark_lineage::anchor::evm::{EventProof, TransactionProof, eas, erc7053, keccak256, rlp};
 use countermark_lineage::anchor::{self, Anchor, Bound, Commitment, Evidence, Standing, Trust};
 use countermark_lineage::bundle::Bytes;
 use countermark_lineage::credential::policy::{Chain, Policy};

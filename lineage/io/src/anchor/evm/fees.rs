@@ -63,7 +63,11 @@ impl Fees {
     }
 
     fn too_dear(&self, base: u64, cap: u64) -> String {
-        format!("the base fee is {} gwei and --max-fee {}; submit again with a higher one, or wait", gwei(base), gwei(cap))
+        format!(
+            "the base fee is {} gwei and --max-fee {}; submit again with a higher one, or wait",
+            gwei(base),
+            gwei(cap)
+        )
     }
 }
 

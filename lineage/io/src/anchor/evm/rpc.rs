@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use countermark_lineage::anchor::evm::hex;
 use countermark_lineage::verdict::printable;
-use serde::de::{self, DeserializeOwned, IgnoredAny};
+use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::http;
 
-/// How long one answer may take.
-const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a short answer may take.
+const SOON: Duration = Duration::from_secs(10);
+/// How long a long one may take.
+const LATE: Duration = Duration::from_secs(60);
 /// The longest answer to most questions, in bytes.
 pub(super) const SHORT: usize = 1 << 20;
 /// The longest answer that holds a block's receipts or transactions. A full block of today has about 2 MiB of receipts.
@@ -25,15 +27,15 @@ const QUOTED: usize = 200;
 pub(super) enum Fault {
     /// The node cannot be reached, or answers nonsense.
     Unusable(String),
-    /// The node refuses. The data of a revert, when it says so.
-    Refused { message: String, data: Vec<u8> },
+    /// The node refuses, and says why.
+    Refused(String),
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Fault::Unusable(problem) => f.write_str(problem),
-            Fault::Refused { message, .. } => write!(f, "refuses: {message}"),
+            Fault::Refused(message) => write!(f, "refuses: {message}"),
         }
     }
 }
@@ -57,15 +59,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
-    #[serde(default)]
-    data: Option<RefusalData>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RefusalData {
-    Text(String),
-    Other(IgnoredAny),
 }
 
 /// What is only read when a node refuses with another status than 200.
@@ -76,11 +69,7 @@ struct Refused {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        let data = match refusal.data {
-            Some(RefusalData::Text(text)) => hex::decode(&text).unwrap_or_default(),
-            Some(RefusalData::Other(_)) | None => vec![],
-        };
-        Fault::Refused { message: printable(&refusal.message, QUOTED), data }
+        Fault::Refused(printable(&refusal.message, QUOTED))
     }
 }
 
@@ -128,7 +117,8 @@ fn next_id() -> u64 {
 
 fn post(url: &str, body: Vec<u8>, at_most: usize) -> Result<(u16, Vec<u8>), Fault> {
     let json = "application/json";
-    let request = http::Request { url, body: Some((json, body)), accept: Some(json), at_most, timeout: TIMEOUT };
+    let timeout = if at_most > SHORT { LATE } else { SOON };
+    let request = http::Request { url, body: Some((json, body)), accept: Some(json), at_most, timeout };
     let answer = http::send_direct(&request).map_err(|problem| Fault::Unusable(printable(&problem, QUOTED)))?;
     Ok((answer.status, answer.body))
 }
@@ -209,9 +199,5 @@ mod tests {
             assert!(told.contains(why) && !told.contains('\u{1b}'), "{text}: {told}");
         }
         assert!(answer::<Option<Quantity>>(r#"{"jsonrpc":"2.0","id":7,"result":null}"#).unwrap().is_none());
-        let revert = r#"{"jsonrpc":"2.0","id":7,"error":{"code":3,"message":"reverted","data":"0x2e267946"}}"#;
-        assert!(matches!(answer::<Data>(revert), Err(Fault::Refused { data, .. }) if data == [0x2e, 0x26, 0x79, 0x46]));
-        let nested = r#"{"jsonrpc":"2.0","id":7,"error":{"code":3,"message":"reverted","data":{"a":[1]}}}"#;
-        assert!(matches!(answer::<Data>(nested), Err(Fault::Refused { data, .. }) if data.is_empty()));
     }
 }

@@ -13,10 +13,10 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use countermark_lineage::anchor::evm::hex::{self, Address, Word};
+use countermark_lineage::anchor::evm::hex::{self, Address, Fixed, Word};
 use countermark_lineage::anchor::evm::transaction::Unsigned;
 use countermark_lineage::anchor::evm::{calldata, eas, erc7053, keccak256};
 use countermark_lineage::anchor::{Commitment, Evidence};
@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use super::block::{self, Place};
 use super::endpoints::{BlockName, Endpoints};
 use super::fees::{self, Fees, Offer};
-use super::rpc::{self, Data, Fault, Quantity};
+use super::rpc::{self, Data, Fault};
 use super::signer::Account;
 use crate::Error;
 use crate::anchor::{Desk, Order, State, Step};
@@ -39,8 +39,6 @@ use crate::anchor::{Desk, Order, State, Step};
 const STUCK: i64 = 300;
 /// How often fees are raised at most: to less than seven times the first ones.
 const MOST_RAISES: usize = 16;
-/// `AlreadyTimestamped()` of EAS.
-const ALREADY_TIMESTAMPED: [u8; 4] = [0x2e, 0x26, 0x79, 0x46];
 
 /// How a checkpoint is put on a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +187,9 @@ impl Work {
 
     pub(crate) fn step(&mut self, checkpoint: &str, state: State, desk: &mut Desk<'_>) -> Result<Step, Error> {
         let (endpoints, _) = Endpoints::new(&self.endpoints, self.agree)?.on_chain(Some(self.chain_id))?;
-        if state == State::Included && let (Some(block), Some(evidence)) = (self.block, &desk.evidence) {
+        if state == State::Included
+            && let (Some(block), Some(evidence)) = (self.block, &desk.evidence)
+        {
             return match endpoints.vouch(block.number, &block.hash)? {
                 Some(standing) => Ok(included(&block, self.chain_id, standing.is_final, evidence.clone())),
                 None => self.dropped(checkpoint, &block, &endpoints, desk),
@@ -247,9 +247,14 @@ impl Work {
                     return self.send(checkpoint, &raw, endpoints);
                 }
                 Err(why) => {
-                    let step = self.send(checkpoint, &last, endpoints)?;
-                    let detail = format!("{}; {why}", step.detail);
-                    return Ok(Step { detail, ..step });
+                    // A node may have forgotten it meanwhile, and does not take it back at this price.
+                    let step = self.send(checkpoint, &last, endpoints);
+                    let waits = |detail| Step { state: State::Pending, detail, evidence: None };
+                    return Ok(match step {
+                        Ok(step) if step.evidence.is_some() => step,
+                        Ok(step) => waits(format!("{}; {why}", step.detail)),
+                        Err(_) => waits(format!("transaction {}, nonce {}: {why}", last.hash, last.nonce)),
+                    });
                 }
             }
         }
@@ -308,7 +313,7 @@ impl Work {
                 return Err(endpoints.refuse(format!("know no contract at {to} on chain {}", self.chain_id), help));
             }
         }
-        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }]);
+        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }, "latest"]);
         let gas = endpoints.reached("the gas that it takes", "eth_estimateGas", call)?;
         let gas_limit = gas.saturating_add(gas / 5);
         let unsigned = offer.transaction(self.chain_id, nonce, gas_limit, Some(to), data);
@@ -336,7 +341,8 @@ impl Work {
         let raised = if raised > 0 { format!(", fees raised {raised} times") } else { String::new() };
         let all = endpoints.urls().len();
         let fee = fees::gwei(offer.max_fee);
-        let detail = format!("transaction {hash}, nonce {nonce}, at most {fee} gwei{raised}; {known} of {all} nodes have it");
+        let detail =
+            format!("transaction {hash}, nonce {nonce}, at most {fee} gwei{raised}; {known} of {all} nodes have it");
         Ok(Step { state: State::Pending, detail, evidence: None })
     }
 
@@ -348,7 +354,8 @@ impl Work {
             if place.status.0 != 1 {
                 return self.reverted(checkpoint, hash, &place, endpoints).map(Some);
             }
-            let proved = match block::prove(endpoints, self.chain_id, &self.backend, self.recorder, &place, checkpoint) {
+            let proved = match block::prove(endpoints, self.chain_id, &self.backend, self.recorder, &place, checkpoint)
+            {
                 Ok(proved) => proved,
                 Err(Error::Lineage(error)) => {
                     let detail = format!("transaction {hash} was carried out and is no anchor: {}", error.problem());
@@ -404,16 +411,17 @@ fn included(block: &InBlock, chain_id: u64, is_final: bool, evidence: Evidence) 
 
 /// Nonces of this account that other jobs of the log have signed for and that may not be on the chain for good.
 fn reserved(desk: &Desk<'_>, work: &Work) -> Result<BTreeSet<u64>, Error> {
-    let of_account = |job: crate::anchor::Job| match job.order {
-        Order::Evm(other) if !job.state.is_done() && other.chain_id == work.chain_id => {
-            (other.recorder == work.recorder && other.name() != work.name() || job.checkpoint != desk.checkpoint)
-                .then_some(other.sent)
-                .filter(|_| other.recorder == work.recorder)
+    let mut nonces = BTreeSet::new();
+    for (size, name, job) in desk.jobs.all()? {
+        let is_other = size != desk.size || name != work.name();
+        if let Order::Evm(other) = job.order
+            && (is_other && !job.state.is_done())
+            && (other.chain_id, other.recorder) == (work.chain_id, work.recorder)
+        {
+            nonces.extend(other.sent.iter().map(|sent| sent.nonce));
         }
-        _ => None,
-    };
-    let jobs = desk.jobs.all()?;
-    Ok(jobs.into_iter().filter_map(|(.., job)| of_account(job)).flatten().map(|sent| sent.nonce).collect())
+    }
+    Ok(nonces)
 }
 
 /// Hash and bytes of a transaction, signed.
@@ -457,8 +465,8 @@ fn known(endpoints: &Endpoints, hash: &Word) -> usize {
 
 /// Where a transaction stands, by the word of enough nodes.
 fn find(endpoints: &Endpoints, hash: Word) -> Result<Found, Error> {
-    let voices = endpoints.all::<Option<Place>>("eth_getTransactionReceipt", json!([hash]));
-    endpoints.weigh("the receipt", voices).map(|place| place.map_or(Found::Nowhere, Found::There))
+    let place = endpoints.weighed::<Place>("the receipt", "eth_getTransactionReceipt", json!([hash]))?;
+    Ok(place.map_or(Found::Nowhere, Found::There))
 }
 
 /// The transaction by which somebody had EAS stamp this digest, if anybody did.
@@ -472,7 +480,7 @@ fn stamped(endpoints: &Endpoints, contract: Address, of: &Commitment<'_>) -> Res
     if time == 0 {
         return Ok(None);
     }
-    let topics = json!([eas::topic(), Word::from_digest(of)]);
+    let topics = json!([eas::topic(), Fixed(of.digest.0)]);
     let (from, to) = blocks_at(endpoints, time)?;
     #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
     #[serde(rename_all = "camelCase")]
