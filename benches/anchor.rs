@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use block::{Block, CONTRACT, address};
 use countermark::io::log::Log;
+use countermark::lineage::anchor::entry::Entry;
 use countermark::lineage::anchor::evm::trie;
 use countermark::lineage::anchor::proof::Proof;
 use countermark::lineage::anchor::{self, Anchor, Commitment, Evidence, Standing, Trust};
@@ -31,7 +32,7 @@ fn fastest(rounds: usize, mut work: impl FnMut()) -> f64 {
     (0..rounds).map(|_| round()).fold(f64::INFINITY, f64::min)
 }
 
-fn kib(bytes: usize) -> String {
+fn bytes(bytes: usize) -> String {
     format!("{bytes} B")
 }
 
@@ -46,7 +47,9 @@ fn main() {
     let signed = sign::sign(&request, &silent()).unwrap();
     let bundle = Bundle::parse(&std::fs::read(signed.bundle).unwrap()).unwrap();
     let entry = bundle.records[0].receipt.clone().unwrap().entry;
-    let (_, checkpoint) = Log::open(&at("log")).unwrap().anchorable().unwrap();
+    let log = Log::open(&at("log")).unwrap();
+    let (_, checkpoint) = log.anchorable().unwrap();
+    let short = bundle.records[0].receipt.clone().unwrap().proof;
     // A path of 20 hashes is what a log of a million entries has. Its hashes are others here, so sizes alone are taken.
     let proof = Proof {
         index: 999_983,
@@ -68,7 +71,7 @@ fn main() {
         let anchor = Anchor { checkpoint: checkpoint.clone(), evidence: Evidence::Evm(event) };
         let json =
             serde_json::to_vec_pretty(&receipt).unwrap().len() + serde_json::to_vec_pretty(&anchor).unwrap().len();
-        let sizes = [entry.0.len(), proof_text.len(), header, nodes, binary, json].map(kib).join(" | ");
+        let sizes = [entry.0.len(), proof_text.len(), header, nodes, binary, json].map(bytes).join(" | ");
         println!("| {count} transactions | {sizes} |");
         assert!(binary <= 4096 && json <= 6144, "{binary} and {json} bytes are above 4 and 6 KiB");
     }
@@ -92,6 +95,12 @@ fn main() {
     let row = |what: &str, time: f64| println!("| {what} | {time:.1} µs |");
     row("check an anchor (ERC-7053), offline", fastest(rounds, || check(black_box(&anchor))));
     row("the same, read from JSON", fastest(rounds, || check(&serde_json::from_slice(black_box(&json)).unwrap())));
+    let whole = || {
+        Entry::verify(black_box(&entry.0)).unwrap();
+        Proof::parse(&short).unwrap().verify(&entry.0, log.verifier()).unwrap();
+        check(&serde_json::from_slice(&json).unwrap());
+    };
+    row("a whole receipt: signature of the entry, place in the log, anchor", fastest(rounds, whole));
     row("check an anchor (calldata), sender recovered", fastest(rounds, || check(black_box(&calldata))));
     row("build the trie and the proof", fastest(rounds, || drop(trie::prove(black_box(&block.receipts), 77))));
 }
