@@ -266,8 +266,11 @@ impl Work {
                 waits = format!("; waits for a transaction of {} with nonce {count}", self.recorder);
             }
         }
-        let step = self.send(checkpoint, &last, endpoints)?;
-        Ok(Step { detail: step.detail + &waits, ..step })
+        let mut step = self.send(checkpoint, &last, endpoints)?;
+        if step.state == State::Pending {
+            step.detail += &waits;
+        }
+        Ok(step)
     }
 
     /// Signs the first transaction, or the next one after its nonce was used by something else, and sends it.
