@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countermark_io::anchor::{Job, Jobs, Order, State};
+use countermark_io::anchor::{Headers, Job, Jobs, Order, State};
 use countermark_io::log::Log;
 use countermark_lineage::credential::policy::AnchorKind;
 use serde::Serialize;
@@ -14,9 +14,12 @@ use crate::{Error, keyset};
 
 mod attach;
 mod policy;
+mod receipt;
+pub mod witness;
 
 pub use attach::{Attached, attach};
 pub use policy::{chain_entries, chains};
+pub use receipt::{VerifyRequest, receipt, verify};
 
 /// How far an anchor of a checkpoint is.
 #[derive(Clone, Debug, Serialize)]
@@ -40,7 +43,13 @@ pub struct Report {
 /// # Errors
 /// When the log cannot be used. Somebody who does not answer is no error: the order stays, and the report says so.
 pub fn submit(log: &Path, orders: Vec<Order>) -> Result<Vec<Report>, Error> {
-    let (size, checkpoint) = Log::open(log)?.anchorable()?;
+    let open = Log::open(log)?;
+    let (size, checkpoint) = open.anchorable()?;
+    // Lines that witnesses added: an anchor holds the checkpoint without them, and proofs lead to it with them.
+    let (head, note) = open.checkpoint()?;
+    if head.size == size && note != checkpoint {
+        open.add_cosignatures(&note)?;
+    }
     let jobs = Jobs::of(log);
     let one = |order: Order| {
         let name = order.name();
@@ -48,6 +57,21 @@ pub fn submit(log: &Path, orders: Vec<Order>) -> Result<Vec<Report>, Error> {
         report(&jobs, size, &name, failure)
     };
     orders.into_iter().map(one).collect()
+}
+
+/// Has every proof of OpenTimestamps that is not final yet take headers of Bitcoin from there.
+///
+/// # Errors
+/// When the log's folder cannot be read or written.
+pub fn take_headers_from(log: &Path, headers: &Headers) -> Result<(), Error> {
+    let jobs = Jobs::of(log);
+    for (size, _, mut job) in jobs.all()? {
+        if let (Order::OpenTimestamps(calendars), false) = (&mut job.order, job.state.is_done()) {
+            calendars.bitcoin = Some(headers.clone());
+            jobs.save(size, &job)?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks after every anchor of the log that is not final yet.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::keyset::{self, MarkFile};
 use crate::mark::open_model;
+pub use crate::marks::CommittedBefore;
 use crate::marks::{self, MAX_RECORD};
 use crate::progress::Meter;
 use crate::{Error, Progress};
@@ -56,6 +57,8 @@ pub struct Detection {
     pub report: DetectReport,
     /// `logged` when a receipt beside the record proves it for a log that the policy beside the key knows, else `unlogged`.
     pub commitment: &'static str,
+    /// The time before which the commitment was logged, by an anchor that the policy beside the key can judge.
+    pub committed_before: Option<CommittedBefore>,
     /// Whose copy it is, when the owner's note on the mark says so.
     pub recipient: Option<String>,
     /// With a base: whether the best record committed to it, so that the difference to it counts.
@@ -76,6 +79,7 @@ pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detec
                 base_is_committed: base.map(|root| root.0 == disclosure.commitment.transcript.base_digest),
                 report,
                 commitment: "unlogged",
+                committed_before: None,
                 recipient: None,
             })
         }
@@ -88,12 +92,15 @@ pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detec
             let note = marks::read_note(record);
             let policy = keyset::load_policy(&keyset::beside(key, "policy.toml")).unwrap_or_default();
             let logged = note.as_ref().and_then(|note| note.logged.as_ref());
-            let is_logged = logged.is_some_and(|logged| marks::proves(logged, commitment, &owner.owner, &policy));
+            let place = logged.and_then(|logged| marks::place(logged, commitment, &owner.owner, &policy));
+            let anchors = logged.map_or(&[][..], |logged| &logged.anchors);
+            let committed_before = place.as_ref().and_then(|place| marks::committed_before(anchors, place, &policy));
             Ok(Detection {
                 detected: report.verdict == Verdict::Detected,
                 base_is_committed: base.map(|root| root.0 == commitment.transcript.base_digest),
                 report,
-                commitment: if is_logged { "logged" } else { "unlogged" },
+                commitment: if place.is_some() { "logged" } else { "unlogged" },
+                committed_before,
                 recipient: note.and_then(|note| note.recipient_of(commitment)),
             })
         }

@@ -289,7 +289,7 @@ pub fn open_log(folder: &Path, key: &Path) -> Result<Log, Error> {
         let vkey = log.verifier().to_string();
         let text = format!("{text}\n[[log]]\nvkey = {}\n", toml_string(&vkey));
         // A policy that somebody edited into another shape is left as it is rather than broken.
-        if Policy::parse(&text).is_ok_and(|policy| policy.logs.iter().any(|log| log.vkey == vkey)) {
+        if Policy::parse(&text).is_ok_and(|policy| policy.knows_log(log.verifier())) {
             files::write(&policy, text.as_bytes(), files::PUBLIC)?;
         }
     }

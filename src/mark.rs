@@ -110,11 +110,14 @@ pub fn embed(request: &EmbedRequest, progress: &impl Progress) -> Result<Embedde
     if let (Some(folder), Some(signer)) = (&request.log, signer) {
         let log = keyset::open_log(folder, &request.key)?;
         let entry = marks::entry(&record, &*signer)?;
-        let indices = log.append(std::slice::from_ref(&entry))?;
+        let indices = log.append_once(std::slice::from_ref(&entry))?;
         let proof = log.prove(&indices)?.first().map(Proof::to_text).unwrap_or_default();
         index = indices.first().copied();
-        note.logged =
-            Some(Logged { vkey: log.verifier().to_string(), receipt: Receipt { entry: Bytes(entry), proof } });
+        note.logged = Some(Logged {
+            vkey: log.verifier().to_string(),
+            receipt: Receipt { entry: Bytes(entry), proof },
+            anchors: vec![],
+        });
     }
     let mark_id = report.commitment.mark_id_hex();
     let path = marks::folder(&request.key).join(format!("{mark_id}.json"));

@@ -7,11 +7,15 @@ use std::{fs, io};
 use countermark_io::files;
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::note::VerifierKey;
-use countermark_lineage::anchor::proof::Proof;
+use countermark_lineage::anchor::proof::{Place, Proof};
+use countermark_lineage::anchor::{self, Anchor, Standing};
 use countermark_lineage::bundle::Receipt;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
-use countermark_lineage::credential::policy::Policy;
+use countermark_lineage::credential::policy::{AnchorKind, Policy};
 use countermark_lineage::digest::Hash;
+use countermark_lineage::graph::statement::rfc3339;
+use countermark_lineage::verdict::State;
+use countermark_lineage::verify::log_trust;
 use countermark_watermark::{Commitment, recipient_commitment};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +53,23 @@ pub(crate) struct Recipient {
 pub(crate) struct Logged {
     pub vkey: String,
     pub receipt: Receipt,
+    /// What holds the checkpoint of the receipt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchor>,
+}
+
+/// What an anchor says of when a mark was committed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CommittedBefore {
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// What holds the checkpoint.
+    pub kind: AnchorKind,
+    /// Where, and by whose word.
+    pub source: String,
+    /// True when it can no longer be undone.
+    #[serde(rename = "final")]
+    pub is_final: bool,
 }
 
 impl Note {
@@ -132,17 +153,29 @@ pub(crate) fn folder(key: &Path) -> PathBuf {
     keyset::beside(key, "marks")
 }
 
-/// True when the receipt proves that the owner entered this very record into a log that the owner's policy knows.
-pub(crate) fn proves(logged: &Logged, commitment: &Commitment, owner: &PublicKey, policy: &Policy) -> bool {
-    let check = || {
-        let entry = Entry::verify(&logged.receipt.entry.0)?;
-        let log = VerifierKey::parse(&logged.vkey)?;
-        Proof::parse(&logged.receipt.proof)?.verify(&logged.receipt.entry.0, &log)?;
-        Ok::<_, countermark_lineage::Error>(entry)
-    };
-    let is_known = policy.logs.iter().any(|log| log.vkey == logged.vkey);
+/// The proven place of this very record in a log that the owner's policy knows, by the owner's own entry.
+pub(crate) fn place(logged: &Logged, commitment: &Commitment, owner: &PublicKey, policy: &Policy) -> Option<Place> {
+    let bytes = &logged.receipt.entry.0;
+    let entry = Entry::verify(bytes).ok()?;
+    let log = VerifierKey::parse(&logged.vkey).ok()?;
+    let place = Proof::parse(&logged.receipt.proof).ok()?.verify(bytes, &log).ok()?;
+    // As a verdict would have it: known to the policy, and seen by the witnesses that it asks for.
+    if log_trust(policy, &log, &place.checkpoint, keyset::now()).0 != State::Verified {
+        return None;
+    }
     let object = Hash::sha256(&commitment.to_json_bytes());
-    let is_this =
-        |entry: Entry| (entry.entry_type, entry.object, entry.signer) == (EntryType::MarkCommitment, object, *owner);
-    is_known && check().is_ok_and(is_this)
+    let is_this = (entry.entry_type, entry.object, entry.signer) == (EntryType::MarkCommitment, object, *owner);
+    is_this.then_some(place)
+}
+
+/// The earliest time before which the checkpoint of this place existed, by the word of somebody whom the policy knows.
+pub(crate) fn committed_before(anchors: &[Anchor], place: &Place, policy: &Policy) -> Option<CommittedBefore> {
+    let trust = anchor::Trust { policy, blocks: None };
+    let held = anchors.iter().filter(|anchor| anchor.checkpoint == place.anchored);
+    let bounds = held.filter_map(|held| match anchor::check(held, &trust) {
+        Ok(Standing::Bound(bound)) => Some((held.evidence.kind(), bound)),
+        _ => None,
+    });
+    let (kind, bound) = bounds.min_by_key(|(_, bound)| bound.time)?;
+    Some(CommittedBefore { time: rfc3339(bound.time), kind, source: bound.source, is_final: bound.is_final })
 }

@@ -131,7 +131,7 @@ pub(crate) fn enter(
     key: &dyn PrivateKey,
 ) -> Result<LogPlace, Error> {
     let entry = logged::entry(entry_type, id, key)?;
-    let indices = log.append(std::slice::from_ref(&entry))?;
+    let indices = log.append_once(std::slice::from_ref(&entry))?;
     let (Some(index), Some(proof)) = (indices.first(), log.prove(&indices)?.pop()) else {
         return Err(countermark_lineage::Error::usage("nothing was logged", "try again").into());
     };

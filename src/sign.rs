@@ -444,7 +444,7 @@ impl Draft<'_> {
             signer: self.key.public(),
         };
         entries.push(release.sign(&*self.key)?);
-        let indices = log.append(&entries)?;
+        let indices = log.append_once(&entries)?;
         let proofs = log.prove(&indices)?;
         let receipt = |(entry, proof): (Vec<u8>, Proof)| Receipt { entry: Bytes(entry), proof: proof.to_text() };
         let mut receipts: Vec<Receipt> = entries.into_iter().zip(proofs).map(receipt).collect();

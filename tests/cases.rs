@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countermark::lineage::graph::statement::unix;
 use countermark::lineage::verdict::Verdict;
-use countermark::{oms, silent, verify};
+use countermark::{anchor, oms, silent, verify};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -47,6 +47,13 @@ impl Case {
                     at: self.options.get("at").and_then(|time| unix(time)),
                 };
                 oms::verify(&request, &silent()).unwrap()
+            }
+            "anchor verify" => {
+                let mut request = anchor::VerifyRequest::new(folder.join(&self.path));
+                request.policy = file("policy");
+                request.revocations.extend(file("revocations"));
+                request.at = self.options.get("at").and_then(|time| unix(time));
+                anchor::verify(&request).unwrap()
             }
             other => panic!("{}: nobody runs {other}", self.name),
         }

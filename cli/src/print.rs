@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use countermark::lineage::verdict::{SCHEMA_OF_OMS, State, Verdict, printable};
+use countermark::lineage::verdict::{SCHEMA_OF_OMS, SCHEMA_OF_RECEIPT, State, Verdict, printable};
 use serde::Serialize;
 
 pub const RED: &str = "\x1b[31m";
@@ -67,6 +67,9 @@ pub fn verdict(verdict: &Verdict) -> Result<()> {
     let (_, meaning) = match verdict.state {
         State::Verified if verdict.schema == SCHEMA_OF_OMS => {
             (verdict.state, "signed by whom it was asked for, and the files are those that were signed")
+        }
+        State::Verified if verdict.schema == SCHEMA_OF_RECEIPT => {
+            (verdict.state, "all that it says holds; what it is about was not looked at")
         }
         state => meaning(state),
     };

@@ -14,6 +14,9 @@ pub const SCHEMA_OF_PART: &str = "countermark.dev/verdict-on-part/v1";
 /// Schema of a verdict on one OpenSSF model signature: it says nothing of where a model came from.
 pub const SCHEMA_OF_OMS: &str = "countermark.dev/verdict-on-oms/v1";
 
+/// Schema of a verdict on a receipt or an anchor alone: it says nothing of the bytes that they are about.
+pub const SCHEMA_OF_RECEIPT: &str = "countermark.dev/verdict-on-receipt/v1";
+
 /// What a check, or all checks together, came to. Ordered from best to worst, so that the worst row decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,7 +114,8 @@ pub(crate) fn is_reordering(c: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verdict {
-    /// [`SCHEMA`], [`SCHEMA_OF_PART`] together with [`Verdict::scope`], or [`SCHEMA_OF_OMS`].
+    /// [`SCHEMA`], [`SCHEMA_OF_PART`] together with [`Verdict::scope`], [`SCHEMA_OF_OMS`] or
+    /// [`SCHEMA_OF_RECEIPT`].
     pub schema: String,
     /// The worst state of all rows.
     pub state: State,

@@ -9,15 +9,17 @@ mod hand_overs;
 mod log;
 pub mod manifest;
 pub mod oms;
+pub mod receipt;
 pub mod records;
 mod signers;
 pub mod slice;
 mod trust;
+mod witnesses;
 
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::anchor::Anchor;
+use crate::anchor::Trust as Outside;
 use crate::anchor::evm::Blocks;
 use crate::bundle::{Bundle, Record};
 use crate::credential::embedded::{self, Place as Where};
@@ -30,8 +32,10 @@ use crate::digest::artifact::{Artifact, Cache, Sha256};
 use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
+use anchor::Anchors;
 pub use trust::{Belief, Named};
 use trust::{CLOCK_SKEW, Standing, Trust};
+pub use witnesses::{log_trust, quorum};
 
 /// What to verify, and against what.
 pub struct Request<'a> {
@@ -264,8 +268,7 @@ fn required(policy: &Policy, rows: &mut Rows) {
 struct Examiner<'a> {
     records: BTreeMap<Hash, &'a Record>,
     policy: &'a Policy,
-    anchors: &'a [Anchor],
-    blocks: Option<&'a dyn Blocks>,
+    anchors: Anchors,
     now: i64,
     /// What the artifact's own manifest covers, when it was found inside the file at hand and that was read.
     around: Option<files::Around>,
@@ -278,9 +281,9 @@ impl<'a> Examiner<'a> {
         // A record without a readable id is reported where the walk over the ancestry ends.
         let records = bundle.records.iter().filter_map(|record| Some((record.statement.id().ok()?, record))).collect();
         let trust = Trust::new(belief, no_policy, &bundle.hand_overs, rows);
-        anchor::anchors_of_something_else(bundle, rows);
-        let (anchors, blocks) = (&*bundle.anchors, belief.blocks);
-        Examiner { records, policy: trust.policy, anchors, blocks, now: trust.now, around: None, trust }
+        let outside = Outside { policy: trust.policy, blocks: belief.blocks };
+        let anchors = Anchors::judge(&bundle.anchors, &anchor::checkpoints(bundle), &outside, &trust, rows);
+        Examiner { records, policy: trust.policy, anchors, now: trust.now, around: None, trust }
     }
 
     /// Everything beside its bytes that speaks for the bundle's artifact: manifest, log, marks, ancestry, age, anchor.
@@ -382,8 +385,8 @@ impl<'a> Examiner<'a> {
         let certificates = c2pa::certificates(store).unwrap_or_default();
         let fingerprints = certificates.iter().flat_map(|der| x509::fingerprints(der));
         fingerprints.into_iter().find_map(|certificate| {
-            let index = |vkey: &str| self.index_in(vkey, statement, id);
-            match self.trust.standing(&Target::Certificate(certificate), None, &index) {
+            let place = |vkey: &str| self.place_in(vkey, statement, id);
+            match self.trust.standing(&Target::Certificate(certificate), None, &place) {
                 Standing::Revoked(reason) => {
                     let detail = format!("certificate {} was {reason}", certificate.short());
                     Some(Check::new("manifest certificate", State::Revoked, detail))

@@ -5,6 +5,7 @@
 
 #![allow(clippy::result_large_err, reason = "the core library's error, moved once per call at most")]
 
+mod anchor;
 mod badge;
 mod derivation;
 mod digest;
@@ -28,6 +29,8 @@ fn document(result: &impl Serialize) -> PyResult<String> {
 /// Functions of the core library. Each releases the interpreter's lock and can be interrupted.
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::anchor::{anchor_status, anchor_submit, anchor_upgrade};
     #[pymodule_export]
     use super::badge::{badge_json, badge_markdown, badge_svg};
     #[pymodule_export]

@@ -317,7 +317,7 @@ fn a_thousand_releases_are_one_transaction() {
         Entry { entry_type: EntryType::Release, object, root: object, statement: object, signer }.sign(&key).unwrap()
     };
     let entries: Vec<Vec<u8>> = (0..1000).map(entry).collect();
-    let indices = log.append(&entries).unwrap();
+    let indices: Vec<u64> = log.append(&entries).unwrap().collect();
     let job = world.submit(world.erc7053()).unwrap();
     assert_eq!(state(&job), State::Included, "{}", job.detail);
     assert_eq!(world.anvil.transactions_of(ACCOUNTS[0]).len(), 1);

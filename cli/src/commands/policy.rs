@@ -100,7 +100,19 @@ fn show(policy: &Rules) -> Result<()> {
     table(rows)?;
     let mut rows = vec![row(&["log"])];
     rows.extend(policy.logs.iter().map(|log| row(&[&log.vkey])));
-    table(rows)
+    table(rows)?;
+    let Some(witnessed) = &policy.tlog_policy else { return Ok(()) };
+    let mut rows = vec![row(&["log with witnesses"])];
+    rows.extend(witnessed.logs.iter().map(|log| row(&[&log.vkey])));
+    table(rows)?;
+    let mut rows = vec![row(&["witness", "key", "url"])];
+    rows.extend(
+        witnessed
+            .witnesses()
+            .map(|(_, name, witness)| row(&[&name, &witness.vkey, witness.url.as_deref().unwrap_or_default()])),
+    );
+    table(rows)?;
+    table(vec![row(&["quorum"]), row(&[&witnessed.describe()])])
 }
 
 /// A table that has rows beside its head.

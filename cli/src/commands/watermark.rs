@@ -232,6 +232,13 @@ fn detect(args: Detect) -> Result<u8> {
         print::line(format_args!("payload     {payload} ({check})"))?;
     }
     print::line(format_args!("commitment  {}", detection.commitment))?;
+    match &detection.committed_before {
+        Some(bound) => print::line(format_args!("committed   before {}: {}", bound.time, bound.source))?,
+        None if detection.commitment == "logged" => {
+            print::line("committed   at a time that no anchor shows; see `countermark anchor upgrade`")?
+        }
+        None => {}
+    }
     if let Some(recipient) = &detection.recipient {
         print::line(format_args!("copy of     {recipient}"))?;
     }

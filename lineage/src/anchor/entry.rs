@@ -50,7 +50,8 @@ impl EntryType {
     const ALL: [EntryType; 5] =
         [EntryType::Genesis, EntryType::Release, EntryType::MarkCommitment, EntryType::Revocation, EntryType::HandOver];
 
-    fn as_str(self) -> &'static str {
+    /// The word in the entry.
+    pub fn as_str(self) -> &'static str {
         match self {
             EntryType::Genesis => "genesis",
             EntryType::Release => "release",

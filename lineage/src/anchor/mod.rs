@@ -1,20 +1,27 @@
 //! The log, what proves a place in it, and what anchors it to the outside world.
 //!
 //! One file per standard: [`note`] and [`checkpoint`] (C2SP signed-note, tlog-checkpoint), [`tiles`] (C2SP tlog-tiles),
-//! [`proof`] (C2SP tlog-proof), [`entry`] (COSE_Sign1 in the shape of a SCITT signed statement); [`evm`] (ERC-7053, EAS,
-//! calldata), [`ots`] (OpenTimestamps), [`rfc3161`].
+//! [`proof`] (C2SP tlog-proof), [`fork`] (two histories), [`entry`] (COSE_Sign1 in the shape of a SCITT signed statement);
+//! [`evm`] (ERC-7053, EAS, calldata), [`ots`] (OpenTimestamps), [`rfc3161`]; [`cosignature`], [`tlog_policy`], [`witness`]
+//! (C2SP tlog-cosignature, tlog-policy, tlog-witness); [`cose`] (RFC 9942 receipts and RFC 9943 transparent statements).
 //!
 //! Anchored is a checkpoint, never a single artifact: the note with the log's own signature alone, since cosignatures come
 //! later. Every kind of anchor is bound to these bytes or to their SHA-256, so one digest ties all of them together.
 
 pub mod checkpoint;
+pub mod cose;
+pub mod cosignature;
 pub mod entry;
 pub mod evm;
+pub mod fork;
 pub mod note;
 pub mod ots;
 pub mod proof;
+pub mod receipt;
 pub mod rfc3161;
 pub mod tiles;
+pub mod tlog_policy;
+pub mod witness;
 
 use serde::{Deserialize, Serialize};
 

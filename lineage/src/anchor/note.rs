@@ -20,6 +20,8 @@ const ED25519: u8 = 0x01;
 const MAX_NOTE: usize = 1 << 20;
 const MAX_SIGNATURES: usize = 100;
 const DASH: &str = "\u{2014} ";
+/// First line of what an Ed25519 cosignature covers: a log of this name could pass its notes off as cosignatures.
+pub(super) const COSIGNED: &str = "cosignature/v1";
 
 /// A verifier key: `name+hex(key id)+base64(type ‖ public key)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl VerifierKey {
     /// # Errors
     /// [`Error::Usage`] when the name is empty or holds a space, a `+` or a control character.
     pub fn new(name: &str, key: PublicKey) -> Result<Self, Error> {
-        if !is_name(name) {
+        if !is_name(name) || name == COSIGNED {
             return Err(Error::usage(
                 format!("{name:?} cannot name a log"),
                 "use a URL without its scheme, such as log.example/releases",
@@ -50,51 +52,80 @@ impl VerifierKey {
     /// # Errors
     /// [`Error::Input`] naming the part.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        KeyText::parse(text)?.log().ok_or_else(|| not_for(text, "a log's Ed25519 note key"))
+    }
+
+    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
+    pub fn id(&self) -> [u8; 4] {
+        key_id(&self.name, ED25519, self.key.as_bytes())
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_key(f, &self.name, ED25519, self.key.as_bytes())
+    }
+}
+
+/// A verifier key of whatever type, read as far as every type has in common: the name, and an id that fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeyText<'a> {
+    pub name: &'a str,
+    /// Signature type: 1 of an Ed25519 note, 4 of an Ed25519 cosignature, 6 of one with ML-DSA-44.
+    pub kind: u8,
+    pub key: Vec<u8>,
+}
+
+impl<'a> KeyText<'a> {
+    pub fn parse(text: &'a str) -> Result<Self, Error> {
         let refuse = |problem: &str| {
-            Err(Error::input(format!("verifier key {text:?}"), problem, "copy the whole line that the log printed"))
+            let help = "copy the whole line that the log or witness printed";
+            Err(Error::input(format!("verifier key {text:?}"), problem, help))
         };
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
             return refuse("expected NAME+ID+KEY");
         };
         let Ok(bytes) = STANDARD.decode(encoded) else { return refuse("the key is not canonical Base64") };
-        let key = match bytes.split_first() {
-            Some((&ED25519, key)) => PublicKey::from_bytes(Algorithm::Ed25519, key),
-            _ => return refuse("is not an Ed25519 note key"),
-        };
-        let Some(key) = key else { return refuse("is not an Ed25519 public key") };
+        let Some((&kind, key)) = bytes.split_first() else { return refuse("the key is empty") };
         if !is_name(name) {
             return refuse("the name is empty or holds a space");
         }
-        let verifier = VerifierKey { name: name.to_owned(), key };
-        if hex(&verifier.id()) != id {
+        if hex(&key_id(name, kind, key)) != id {
             return refuse("the key id does not fit name and key");
         }
-        Ok(verifier)
+        Ok(KeyText { name, kind, key: key.to_vec() })
     }
 
-    /// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
-    pub fn id(&self) -> [u8; 4] {
-        let mut bytes = format!("{}\n", self.name).into_bytes();
-        bytes.push(ED25519);
-        bytes.extend_from_slice(self.key.as_bytes());
-        let [a, b, c, d, ..] = Hash::sha256(&bytes).0;
-        [a, b, c, d]
+    /// The key of a log, when it is one that this version can check.
+    pub fn log(&self) -> Option<VerifierKey> {
+        let key = PublicKey::from_bytes(Algorithm::Ed25519, &self.key).filter(|_| self.kind == ED25519)?;
+        VerifierKey::new(self.name, key).ok()
     }
 }
 
-impl fmt::Display for VerifierKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key: Vec<u8> = [&[ED25519], self.key.as_bytes()].concat();
-        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
-    }
+/// A key that has another use than the one it is given for, or is none.
+pub(super) fn not_for(text: &str, what: &str) -> Error {
+    Error::input(format!("verifier key {text:?}"), format!("is not {what}"), "use the key that was made for this")
+}
+
+/// First four bytes of SHA-256(name ‖ LF ‖ type ‖ key).
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = Hash::sha256(&[name.as_bytes(), b"\n", &[kind], key].concat()).0;
+    [a, b, c, d]
+}
+
+/// Writes `NAME+ID+KEY`.
+pub(super) fn write_key(f: &mut fmt::Formatter<'_>, name: &str, kind: u8, key: &[u8]) -> fmt::Result {
+    let encoded = STANDARD.encode([&[kind], key].concat());
+    write!(f, "{name}+{}+{encoded}", hex(&key_id(name, kind, key)))
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
 }
 
@@ -102,8 +133,7 @@ fn is_name(name: &str) -> bool {
 pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, Error> {
     let verifier = VerifierKey::new(name, key.verifying_key().into())?;
     let signature = key.sign(text.as_bytes()).to_bytes();
-    let blob = STANDARD.encode([verifier.id().as_slice(), &signature].concat());
-    Ok(format!("{text}\n{DASH}{name} {blob}\n"))
+    Ok(format!("{text}\n{}", line(name, &[verifier.id().as_slice(), &signature].concat())))
 }
 
 /// The text of a note, shown only after a signature of `verifier` was checked.
@@ -114,6 +144,14 @@ pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<String, Error> {
 /// # Errors
 /// [`Error::Input`] with the line.
 pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error> {
+    if !signature_of(note, verifier)? {
+        return refuse("signatures".to_owned(), &format!("none is by {}", verifier.name));
+    }
+    Ok(split(note)?.0)
+}
+
+/// True when a note has a line of `verifier`, all of which must be good.
+pub(super) fn signature_of(note: &str, verifier: &VerifierKey) -> Result<bool, Error> {
     let (text, lines) = split(note)?;
     let mut good = false;
     for (name, blob) in lines {
@@ -126,10 +164,7 @@ pub fn open<'a>(note: &'a str, verifier: &VerifierKey) -> Result<&'a str, Error>
         }
         good = true;
     }
-    if !good {
-        return refuse("signatures".to_owned(), &format!("none is by {}", verifier.name));
-    }
-    Ok(text)
+    Ok(good)
 }
 
 /// The note with the signature lines of `verifier` alone, each kept once: what an anchor holds.
@@ -141,7 +176,7 @@ pub fn signed_only_by(note: &str, verifier: &VerifierKey) -> Result<String, Erro
     let (_, lines) = split(note)?;
     let mut kept = format!("{text}\n");
     for (name, blob) in lines {
-        let line = format!("{DASH}{name} {}\n", STANDARD.encode(&blob));
+        let line = line(name, &blob);
         if name == verifier.name && blob[..4] == verifier.id() && !kept.contains(&line) {
             kept.push_str(&line);
         }
@@ -149,11 +184,24 @@ pub fn signed_only_by(note: &str, verifier: &VerifierKey) -> Result<String, Erro
     Ok(kept)
 }
 
-/// A signature line: the name, and the key id with the signature behind it.
-type Line<'a> = (&'a str, Vec<u8>);
+/// The note without the lines of others than the one whom its first line names. Nothing is verified by this.
+pub fn without_others(note: &str) -> Option<String> {
+    let (text, _) = split(note).ok()?;
+    let own = format!("{DASH}{} ", text.lines().next()?);
+    let lines: String = note[text.len() + 1..].split_inclusive('\n').filter(|line| line.starts_with(&own)).collect();
+    Some(format!("{text}\n{lines}"))
+}
 
-/// Splits a note into its text and its signature lines, by the grammar and nothing laxer.
-fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
+/// A signature line: the name, and the key id with the signature behind it.
+pub(super) type Line<'a> = (&'a str, Vec<u8>);
+
+/// A signature line as text.
+pub(super) fn line(name: &str, blob: &[u8]) -> String {
+    format!("{DASH}{name} {}\n", STANDARD.encode(blob))
+}
+
+/// Splits a note into its text and its signature lines, by the grammar and nothing laxer. Nothing is verified by this.
+pub(super) fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
     if note.len() > MAX_NOTE {
         return refuse("length".to_owned(), "is above 1 MiB");
     }
@@ -167,6 +215,11 @@ fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
     let Some(signatures) = signatures.strip_suffix('\n') else {
         return refuse("signatures".to_owned(), "no line feed at the end");
     };
+    Ok((text, signature_lines(signatures)?))
+}
+
+/// Reads signature lines, without the line feed behind the last one.
+fn signature_lines(signatures: &str) -> Result<Vec<Line<'_>>, Error> {
     let mut lines = Vec::new();
     for (index, line) in signatures.split('\n').enumerate() {
         let place = || format!("signature line {}", index + 1);
@@ -185,7 +238,7 @@ fn split(note: &str) -> Result<(&str, Vec<Line<'_>>), Error> {
             Err(_) => return refuse(place(), "is not canonical Base64"),
         }
     }
-    Ok((text, lines))
+    Ok(lines)
 }
 
 fn refuse<T>(place: String, problem: &str) -> Result<T, Error> {
@@ -247,8 +300,171 @@ mod tests {
         assert_eq!(open(&format!("{note}{line}"), &verifier()).unwrap(), "a\n");
         assert!(open(&stranger, &verifier()).is_err());
         assert_eq!(signed_only_by(&format!("{note}{line}"), &verifier()).unwrap(), note);
+        assert_eq!(without_others(&format!("{note}{line}")).unwrap(), "a\n\n");
         let own = note.split_once("\n\n").unwrap().1;
         assert_eq!(signed_only_by(&format!("{note}{line}{own}"), &verifier()).unwrap(), note);
+    }
+
+    /// A note with a good signature, changed, is refused with this in the reason.
+    fn refused(change: impl Fn(&str) -> String, place: &str) {
+        let note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        let changed = change(&note);
+        let error = open(&changed, &verifier()).unwrap_err().to_string();
+        assert!(error.contains(place), "{changed:?}: {error}");
+        assert!(signed_only_by(&changed, &verifier()).is_err());
+    }
+
+    /// The signature line of a note.
+    fn line(note: &str) -> &str {
+        note.split_once("\n\n").unwrap().1
+    }
+
+    #[test]
+    fn a_control_character() {
+        for control in ["\r\n", "\0\n", "\t\n", "\u{1f}\n"] {
+            refused(|note| note.replacen('\n', control, 1), "is a control character");
+        }
+    }
+
+    #[test]
+    fn no_blank_line() {
+        refused(|note| note.replace("\n\n", "\n"), "no blank line");
+        refused(|_| String::new(), "no blank line");
+        refused(|_| "\n".to_owned(), "no blank line");
+    }
+
+    #[test]
+    fn no_signature_line_or_one_without_end() {
+        refused(|_| "text\n\n".to_owned(), "no line feed at the end");
+        refused(|note| note.trim_end().to_owned(), "no line feed at the end");
+        refused(|note| format!("{note}\n"), "signatures");
+    }
+
+    #[test]
+    fn another_dash_or_spacing() {
+        for dash in ["- ", "\u{2013} ", "\u{2014}", "\u{2014}  ", " \u{2014} ", "\u{2014}\u{a0}", "-- "] {
+            refused(|note| note.replace(DASH, dash), "signature line 1");
+        }
+        refused(|note| note.replace("countermark ", "countermark  "), "signature line 1");
+        refused(|note| note.replacen("=\n", "= \n", 1), "signature line 1");
+    }
+
+    #[test]
+    fn an_unusable_name() {
+        for name in ["", "log+example", "log\u{a0}example", "log\u{2003}example", "log\u{7f}example"] {
+            refused(|note| note.replace("log.example/countermark", name), "signature line 1");
+        }
+    }
+
+    #[test]
+    fn a_signature_in_another_base64() {
+        let change = |from: &'static str, to: &'static str| {
+            move |note: &str| {
+                let (text, line) = note.split_once("\n\n").unwrap();
+                format!("{text}\n\n{}", line.replace(from, to))
+            }
+        };
+        for (from, to) in [("=\n", "\n"), ("=\n", "==\n"), ("XmgB", "Xmg B"), ("XmgB", "Xmg-"), ("XmgB", "XmgB=")] {
+            refused(change(from, to), "signature line 1");
+        }
+        // The bits behind the last byte must be zero: with others the same bytes would have a second spelling.
+        let trailing = |note: &str| {
+            let mut bytes = note.as_bytes().to_vec();
+            let at = bytes.iter().rposition(|byte| *byte == b'=').unwrap() - 1;
+            bytes[at] += 1;
+            String::from_utf8(bytes).unwrap()
+        };
+        refused(trailing, "is not canonical Base64");
+    }
+
+    #[test]
+    fn a_signature_that_is_too_short() {
+        let short = |bytes: &[u8]| format!("text\n\n{DASH}log.example/countermark {}\n", STANDARD.encode(bytes));
+        refused(|_| short(&[]), "signature line 1");
+        refused(|_| short(&verifier().id()), "is shorter than a key id and a signature");
+        // With the right key id it is that key's, and it does not verify.
+        refused(|_| short(&[&verifier().id()[..], &[1]].concat()), "does not fit the text");
+        refused(|_| short(&[&verifier().id()[..], &[1; 65]].concat()), "does not fit the text");
+    }
+
+    #[test]
+    fn more_signatures_or_bytes_than_the_limit() {
+        let stranger = sign("text\n", "other.example", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        let with = |count: usize| move |note: &str| format!("{note}{}", line(&stranger).repeat(count));
+        let note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        assert_eq!(open(&with.clone()(99)(&note), &verifier()).unwrap(), "text\n");
+        refused(with(100), "signature line 101");
+        refused(|note| "x".repeat(MAX_NOTE) + note, "above 1 MiB");
+    }
+
+    #[test]
+    fn a_line_matches_a_key_only_by_name_and_id() {
+        let good = sign("text\n", "log.example/countermark", &key()).unwrap();
+        // The right name with another id is a stranger, whatever its signature.
+        let other = sign("other\n", "log.example/countermark", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        assert_eq!(open(&format!("{good}{}", line(&other)), &verifier()).unwrap(), "text\n");
+        // And so is the right id under another name, alone and beside.
+        let renamed = line(&good).replace("log.example/countermark", "log.example/other");
+        assert!(open(&format!("text\n\n{renamed}"), &verifier()).is_err());
+        let both = format!("{good}{renamed}");
+        assert_eq!(open(&both, &verifier()).unwrap(), "text\n");
+        assert_eq!(signed_only_by(&both, &verifier()).unwrap(), good);
+    }
+
+    #[test]
+    fn a_repeated_line_is_checked_each_time() {
+        let good = sign("text\n", "log.example/countermark", &key()).unwrap();
+        let bad = sign("other\n", "log.example/countermark", &key()).unwrap();
+        for lines in [[&good, &bad], [&bad, &good]] {
+            let note = format!("text\n\n{}{}", line(lines[0]), line(lines[1]));
+            assert!(open(&note, &verifier()).unwrap_err().to_string().contains("does not fit"));
+        }
+        let twice = format!("{good}{}", line(&good));
+        assert_eq!(signed_only_by(&twice, &verifier()).unwrap(), good);
+    }
+
+    #[test]
+    fn the_text_ends_at_the_last_blank_line() {
+        let text = "first\n\n\u{2014} not a signature\n\nlast\n";
+        let note = sign(text, "log.example/countermark", &key()).unwrap();
+        assert_eq!(open(&note, &verifier()).unwrap(), text);
+        // A whole note inside of a text vouches for nothing.
+        let inner = sign("inner\n", "log.example/countermark", &key()).unwrap();
+        let outer = sign(&inner, "other.example", &SigningKey::from_bytes(&[9; 32])).unwrap();
+        assert!(open(&outer, &verifier()).is_err());
+    }
+
+    #[test]
+    fn sixteen_signatures_and_more_are_read() {
+        let mut note = sign("text\n", "log.example/countermark", &key()).unwrap();
+        for seed in 1..40 {
+            let name = format!("witness.example/w{seed}");
+            let other = sign("text\n", &name, &SigningKey::from_bytes(&[seed; 32])).unwrap();
+            note = format!("text\n\n{}{}", line(&other), line(&note));
+        }
+        assert_eq!(open(&note, &verifier()).unwrap(), "text\n");
+    }
+
+    #[test]
+    fn a_verifier_key_in_another_spelling() {
+        let good = verifier().to_string();
+        for bad in [
+            good.to_uppercase(),
+            good.replace("5e680137", "5E680137"),
+            format!("{good}\n"),
+            format!(" {good}"),
+            good.replace("+AQ", "+Ag"),
+            good.replace("+AQ", "+BA"),
+            good[..good.len() - 4].to_owned(),
+            good.replace("log.example", "log example"),
+            good.replace("log.example", ""),
+            String::new(),
+            good.replace("log.example/countermark", ""),
+            "a+b".to_owned(),
+            "a+5e680137+".to_owned(),
+        ] {
+            assert!(VerifierKey::parse(&bad).is_err(), "{bad:?}");
+        }
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use super::{Bound, Commitment, Standing, Trust};
 use crate::Error;
 use crate::bundle::Bytes;
 use crate::credential::policy::CertificateRoot;
-use crate::credential::rfc3161;
+use crate::credential::{rfc3161, x509};
+use crate::digest::Hash;
 
 /// The authority's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,20 @@ pub struct Token {
 pub fn check(token: &Token, of: &Commitment<'_>, trust: &Trust<'_>) -> Result<Standing, Error> {
     let message = of.checkpoint.as_bytes();
     rfc3161::verify_without_root(&token.token.0, message)?;
-    let roots = trust.policy.timestamp_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>()?;
+    let revoked = |der: &[u8]| {
+        let fingerprints = x509::fingerprints(der);
+        let is_one = |hash: &Option<Hash>| hash.is_some_and(|hash| fingerprints.contains(&hash));
+        trust.policy.revoked.iter().find(|entry| is_one(&entry.certificate))
+    };
+    if let Some(entry) = rfc3161::certificates(&token.token.0).iter().find_map(|der| revoked(der)) {
+        return Ok(Standing::Unjudged(format!("a certificate of its authority was revoked: {}", entry.reason)));
+    }
+    let roots = trust.policy.timestamp_roots.iter().map(CertificateRoot::to_der).collect::<Result<Vec<_>, _>>();
+    let roots = match roots {
+        Ok(roots) => roots.into_iter().filter(|der| revoked(der).is_none()).collect::<Vec<_>>(),
+        // The policy's fault, and not that of the token.
+        Err(error) => return Ok(Standing::Unjudged(error.problem())),
+    };
     if roots.is_empty() {
         return Ok(Standing::Unjudged("the policy names no time-stamp root".to_owned()));
     }

@@ -38,6 +38,8 @@ use serde::{Deserialize, Serialize};
 use super::keys::PublicKey;
 use crate::Error;
 use crate::anchor::evm::hex::{Address, Word};
+use crate::anchor::note::VerifierKey;
+use crate::anchor::tlog_policy::TlogPolicy;
 use crate::digest::Hash;
 use crate::graph::Relation;
 
@@ -70,7 +72,7 @@ pub struct Policy {
     pub logs: Vec<Log>,
     /// Logs that count when enough witnesses have signed their checkpoints: the text of a C2SP tlog-policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tlog_policy: Option<String>,
+    pub tlog_policy: Option<TlogPolicy>,
     /// Chains whose blocks hold anchors.
     #[serde(default, rename = "chain", skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<Chain>,
@@ -347,12 +349,51 @@ impl Policy {
                 return Err(Error::input("policy [[revocation_list]]", problem, help));
             }
         }
+        for (place, chain) in policy.chains.iter().enumerate() {
+            let refuse = |problem: String| {
+                Err(Error::input(
+                    format!("policy [[chain]] {:?}", chain.name),
+                    problem,
+                    "leave one of them and remove the other",
+                ))
+            };
+            // Which of two entries counts would be anybody's guess, and each of two equal endpoints would have a vote.
+            for before in &policy.chains[..place] {
+                if before.chain_id == chain.chain_id {
+                    return refuse(format!("has the chain_id {} of {:?}", chain.chain_id, before.name));
+                }
+                if before.name == chain.name {
+                    return refuse(format!("is the name of chain {} and of chain {}", before.chain_id, chain.chain_id));
+                }
+            }
+            if let Some(twice) = (1..).zip(&chain.endpoints).find(|(next, url)| chain.endpoints[*next..].contains(*url))
+            {
+                return refuse(format!("names the endpoint {:?} twice", twice.1));
+            }
+        }
         Ok(policy)
+    }
+
+    /// The chain with this number.
+    pub fn chain(&self, chain_id: u64) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.chain_id == chain_id)
     }
 
     /// Why this statement no longer counts, if so: told without the statement at hand, so that stripping it hides nothing.
     pub fn revoked_statement(&self, id: &Hash) -> Option<&str> {
         self.revoked.iter().find(|entry| entry.statement.as_ref() == Some(id)).map(|entry| &*entry.reason)
+    }
+
+    /// True when the policy knows this log; where it is in [`Policy::tlog_policy`], its witnesses are asked for beside that.
+    pub fn knows_log(&self, log: &VerifierKey) -> bool {
+        let vkey = log.to_string();
+        self.tlog_policy.as_ref().is_some_and(|policy| policy.lists(log))
+            || self.logs.iter().any(|log| log.vkey == vkey)
+    }
+
+    /// True when the policy knows any log.
+    pub fn names_logs(&self) -> bool {
+        !self.logs.is_empty() || self.tlog_policy.as_ref().is_some_and(|policy| !policy.logs.is_empty())
     }
 
     /// The signer with this key.

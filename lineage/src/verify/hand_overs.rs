@@ -143,11 +143,11 @@ fn doubt(signed: &Signed, trust: &Trust<'_>) -> Option<Doubt> {
     let short = content.from.short();
     let refuse = |state, why: String| Some(Doubt { state, text: format!("the hand-over from {short} {why}") });
     let place = signed.place();
-    let index = |vkey: &str| match &place {
-        Ok(Some(place)) if content.log.as_deref() == Some(vkey) => Some(place.index),
+    let place_in = |vkey: &str| match &place {
+        Ok(Some(place)) if content.log.as_deref() == Some(vkey) => Some(place.clone()),
         _ => None,
     };
-    if let Standing::Revoked(reason) = trust.standing(&Target::Key(content.from), Some(&content.to), &index) {
+    if let Standing::Revoked(reason) = trust.standing(&Target::Key(content.from), Some(&content.to), &place_in) {
         return refuse(State::Revoked, format!("does not count, as the old key was {reason}"));
     }
     if signed.issued() > trust.now.saturating_add(CLOCK_SKEW) {
@@ -162,9 +162,10 @@ fn doubt(signed: &Signed, trust: &Trust<'_>) -> Option<Doubt> {
             let state = if signed.file.receipt.is_none() { State::Unknown } else { State::Invalid };
             refuse(state, format!("has no place in its log: {}", error.problem()))
         }
-        (Some(vkey), Ok(_)) => {
-            let (state, why) = VerifierKey::parse(vkey)
-                .map_or((State::Invalid, "its log has no verifier key"), |log| trust.log_trust(&log));
+        (Some(vkey), Ok(place)) => {
+            let judged =
+                VerifierKey::parse(vkey).ok().zip(place.as_ref()).map(|(log, place)| trust.log_trust(&log, place));
+            let (state, why) = judged.unwrap_or((State::Invalid, "it has no place in its log".to_owned()));
             (state > State::Unanchored).then(|| Doubt { state, text: format!("the hand-over from {short}: {why}") })
         }
     }

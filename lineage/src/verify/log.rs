@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Examiner, Rows};
+use super::{Examiner, Rows, witnesses};
 use crate::Error;
 use crate::anchor::entry::{Entry, EntryType};
 use crate::anchor::note::VerifierKey;
@@ -39,7 +39,7 @@ impl Examiner<'_> {
             rows.add(&row, State::Invalid, format!("the logged {part} is not that of this release"));
             return None;
         }
-        let (state, trust) = self.trust.log_trust(&log);
+        let (state, trust) = witnesses::log_known(self.policy, &log);
         rows.add(
             &row,
             state,
@@ -48,17 +48,18 @@ impl Examiner<'_> {
                 place.index, log.name, place.head.size
             ),
         );
+        witnesses::row(self.policy, &log, &place, self.now, prefix, rows);
         Some(place)
     }
 
     /// The proven place of a release in the log with this verifier key.
-    pub(super) fn index_in(&self, vkey: &str, statement: &Statement, id: &Hash) -> Option<u64> {
+    pub(super) fn place_in(&self, vkey: &str, statement: &Statement, id: &Hash) -> Option<Place> {
         if statement.predicate.release.log.as_deref() != Some(vkey) {
             return None;
         }
         let record = self.records.get(id)?;
         let (entry, place) = open_receipt(record.receipt.as_ref()?, &VerifierKey::parse(vkey).ok()?).ok()?;
-        disagreement(&entry, &release_entry(record, statement, id)).is_none().then_some(place.index)
+        disagreement(&entry, &release_entry(record, statement, id)).is_none().then_some(place)
     }
 
     /// Checks that each mark was committed to in the same log, before the release.
@@ -98,8 +99,16 @@ impl Examiner<'_> {
             };
             // The release's place was proved under this key just before.
             let log = statement.predicate.release.log.as_deref().unwrap_or_default();
-            let opened = VerifierKey::parse(log).and_then(|log| open_receipt(receipt, &log));
-            let Some((entry, place)) = rows.attempt(&row, opened) else { continue };
+            let opened = VerifierKey::parse(log).and_then(|log| {
+                let (entry, place) = open_receipt(receipt, &log)?;
+                Ok((entry, witnesses::bad_line(self.policy, &log, &place, self.now), place))
+            });
+            let Some((entry, bad_line, place)) = rows.attempt(&row, opened) else { continue };
+            // The quorum is asked of the release, which must be under the same head.
+            if let Some(problem) = bad_line {
+                rows.add(&row, State::Invalid, format!("witnesses: {problem}"));
+                continue;
+            }
             let is_this =
                 entry.entry_type == EntryType::MarkCommitment && entry.object == hash && entry.root == record.base;
             let problem = if !is_this {

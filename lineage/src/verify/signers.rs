@@ -130,7 +130,7 @@ impl<'a> Examiner<'a> {
 
     /// Whether a key still counts for this statement, which may have been logged before the key was lost.
     fn key_standing(&self, key: &PublicKey, statement: &Statement, id: &Hash) -> Standing {
-        self.trust.standing(&Target::Key(*key), None, &|vkey| self.index_in(vkey, statement, id))
+        self.trust.standing(&Target::Key(*key), None, &|vkey| self.place_in(vkey, statement, id))
     }
 
     /// The one for whom `key` may speak about this statement, or why there is nobody.

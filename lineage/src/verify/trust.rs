@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Rows;
 use super::hand_overs::HandOvers;
+use super::witnesses;
 use crate::anchor::evm::Blocks;
 use crate::anchor::note::VerifierKey;
+use crate::anchor::proof::Place;
 use crate::credential::keys::PublicKey;
 use crate::credential::logged::Logged;
 use crate::credential::policy::{Policy, RevocationList};
@@ -81,13 +83,13 @@ impl<'a> Trust<'a> {
         }
     }
 
-    /// Whether `target` still counts for something whose place in the log with a given verifier key `index` answers, once
+    /// Whether `target` still counts for something whose place in the log with a given verifier key `place` answers, once
     /// it is proven. `successor`: the key to which it is handed over, when that is what is asked about.
     pub fn standing(
         &self,
         target: &Target,
         successor: Option<&PublicKey>,
-        index: &dyn Fn(&str) -> Option<u64>,
+        place: &dyn Fn(&str) -> Option<Place>,
     ) -> Standing {
         let mut standing = Standing::Good;
         for ruling in self.rulings.get(target).into_iter().flatten() {
@@ -95,9 +97,11 @@ impl<'a> Trust<'a> {
                 continue;
             }
             let Some(keeps) = &ruling.keeps else { return Standing::Revoked(ruling.text.clone()) };
-            // A log that the policy does not know could have been made up by whoever has the key.
-            match index(&keeps.log).filter(|index| self.knows_log(&keeps.log) && *index < keeps.before) {
-                Some(index) => {
+            // A log that the policy does not know could have been made up by whoever has the key, and one without its
+            // witnesses could have been made up again, with another order.
+            let is_kept = |place: &Place| place.index < keeps.before && self.believes(&keeps.log, place);
+            match place(&keeps.log).filter(is_kept) {
+                Some(Place { index, .. }) => {
                     let before = keeps.before;
                     standing = Standing::Kept(format!("{}; entry {index} is before {before}, and stays", ruling.text));
                 }
@@ -112,20 +116,14 @@ impl<'a> Trust<'a> {
         self.rulings.keys().any(|target| matches!(target, Target::Certificate(_)))
     }
 
-    /// True when the policy names the log with this verifier key.
-    pub fn knows_log(&self, vkey: &str) -> bool {
-        self.policy.logs.iter().any(|known| known.vkey == vkey)
+    /// What the policy says of a log in which something has this place.
+    pub fn log_trust(&self, log: &VerifierKey, place: &Place) -> (State, String) {
+        witnesses::log_trust(self.policy, log, &place.checkpoint, self.now)
     }
 
-    /// What the policy says of a log whose proofs hold.
-    pub fn log_trust(&self, log: &VerifierKey) -> (State, &'static str) {
-        if self.knows_log(&log.to_string()) {
-            (State::Verified, "log known to the policy")
-        } else if self.policy.logs.is_empty() && !self.policy.require.log {
-            (State::Unanchored, "the policy names no log, so the order rests on the signer's word")
-        } else {
-            (State::UnknownSigner, "the policy does not know this log")
-        }
+    /// True when the policy knows the log with this verifier key, and the witnesses that it asks for saw the checkpoint.
+    fn believes(&self, vkey: &str, place: &Place) -> bool {
+        VerifierKey::parse(vkey).is_ok_and(|log| self.log_trust(&log, place).0 == State::Verified)
     }
 
     fn read_lists(&mut self, files: &[Named], rows: &mut Rows) {
@@ -216,7 +214,7 @@ impl<'a> Trust<'a> {
         }
         match (list.place(), VerifierKey::parse(vkey)) {
             (Ok(Some(place)), Ok(log)) => {
-                let (state, trust) = self.log_trust(&log);
+                let (state, trust) = self.log_trust(&log, &place);
                 (state, format!("{what}, entry {} of {}; {trust}", place.index, log.name))
             }
             (Err(error), _) | (_, Err(error)) => (State::Invalid, format!("{what}: {}", error.problem())),

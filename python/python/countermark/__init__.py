@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from countermark import _core, badge, watermark
+from countermark import _core, anchor, badge, watermark
 from countermark.errors import PASSING, CountermarkError, FileError, InputError, VerificationError
 from countermark.results import (
     Check,
@@ -50,6 +50,7 @@ __all__ = [
     "Tensors",
     "Verification",
     "VerificationError",
+    "anchor",
     "badge",
     "derivation",
     "diff",

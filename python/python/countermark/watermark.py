@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, NoReturn, Self
 
@@ -66,6 +67,8 @@ class Detection(_Document):
     """Whether it is the committed one; ``None`` when the model has no room for a payload."""
     commitment: Literal["logged", "unlogged"]
     """Whether a receipt proves that the mark was committed to in a log."""
+    committed_before: datetime | None
+    """The time before which that was, by an anchor that the policy beside the key can judge."""
     recipient: str | None
     """Whose copy it is, when the owner's note on the mark says so."""
     weights: int
@@ -79,7 +82,7 @@ class Detection(_Document):
     def from_json(cls, document: str) -> Self:
         """Builds it from its document."""
         fields = json.loads(document)
-        payload = fields["payload"]
+        payload, bound = fields["payload"], fields["committed_before"]
         return cls(
             document,
             detected=fields["detected"],
@@ -91,6 +94,7 @@ class Detection(_Document):
             payload=None if payload is None else bytes.fromhex(payload),
             payload_ok=fields["payload_ok"],
             commitment=fields["commitment"],
+            committed_before=bound and datetime.fromisoformat(bound["time"]),
             recipient=fields["recipient"],
             weights=fields["weights"],
             distortion_db=fields["distortion_db"],

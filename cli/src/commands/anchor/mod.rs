@@ -2,8 +2,13 @@
 
 mod chain;
 mod deploy;
+mod export;
 mod look;
+mod monitor;
+mod receipt;
+mod serve;
 mod submit;
+mod witness;
 
 use clap::Subcommand;
 
@@ -24,6 +29,12 @@ pub enum Anchor {
     Policy(look::Policy),
     Status(look::Status),
     Prove(look::Prove),
+    Witness(witness::Witness),
+    Export(export::Export),
+    Receipt(receipt::Receipt),
+    Verify(receipt::Verify),
+    Serve(serve::Serve),
+    Monitor(monitor::Monitor),
 }
 
 pub fn run(args: Anchor) -> Result<u8> {
@@ -34,5 +45,11 @@ pub fn run(args: Anchor) -> Result<u8> {
         Anchor::Policy(args) => look::policy(&args),
         Anchor::Status(args) => look::status(&args),
         Anchor::Prove(args) => look::prove(&args),
+        Anchor::Witness(args) => witness::run(args),
+        Anchor::Export(args) => export::run(&args),
+        Anchor::Receipt(args) => receipt::receipt(&args),
+        Anchor::Verify(args) => receipt::verify(args),
+        Anchor::Serve(args) => serve::run(&args),
+        Anchor::Monitor(args) => monitor::run(&args),
     }
 }

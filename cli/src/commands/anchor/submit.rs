@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countermark::anchor::{self, Report};
-use countermark::io::anchor::{Authority, Order, State};
+use countermark::io::anchor::{Authority, Calendars, Headers, Order, State};
 
 use super::chain::{Chain, How};
 use crate::args::Format;
@@ -17,6 +17,9 @@ Examples:
   countermark anchor submit log --rfc3161 https://authority.example/tsa
   countermark anchor submit log --evm https://a.example --evm https://b.example --chain-id 1 \\
     --chain-key chain.key --contract 0x… --max-fee 20
+  countermark anchor submit log --opentimestamps --bitcoin https://blockstream.info/api
+  countermark anchor submit log --opentimestamps https://calendar.example --bitcoin http://127.0.0.1:8332 \
+      --bitcoin-auth ~/.bitcoin/.cookie
 Submitting again is harmless: what was asked for is not asked for twice. Nothing is done until `anchor upgrade` has seen it.
 Exit codes: 0 all are included or final, 3 some are pending, 1 one failed.")]
 pub struct Submit {
@@ -29,8 +32,30 @@ pub struct Submit {
     chain: Chain,
     #[command(flatten)]
     how: How,
+    /// A calendar of OpenTimestamps, may be repeated; without URL the public ones
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    opentimestamps: Vec<String>,
+    #[command(flatten)]
+    bitcoin: Bitcoin,
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+}
+
+/// Where headers of Bitcoin come from
+#[derive(Args)]
+struct Bitcoin {
+    /// A Bitcoin node (JSON-RPC) or an explorer (Esplora), asked for the headers of blocks
+    #[arg(long = "bitcoin", value_name = "URL")]
+    url: Option<String>,
+    /// A file with user:password for the node, such as its .cookie
+    #[arg(long = "bitcoin-auth", value_name = "FILE", requires = "url")]
+    auth: Option<PathBuf>,
+}
+
+impl Bitcoin {
+    fn headers(&self) -> Result<Option<Headers>> {
+        Ok(self.url.as_ref().map(|url| Headers::new(url, self.auth.clone())).transpose()?)
+    }
 }
 
 /// Ask what became of anchors, send again what got lost, and put what is there into bundles and notes of marks
@@ -46,6 +71,8 @@ pub struct Upgrade {
     /// Bundles, commitment records of marks, or folders with such records
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    bitcoin: Bitcoin,
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }
@@ -54,8 +81,16 @@ pub fn submit(args: &Submit) -> Result<u8> {
     let mut orders: Vec<Order> =
         args.rfc3161.iter().map(|url| Order::Rfc3161(Authority { url: url.clone() })).collect();
     orders.extend(args.chain.work(&args.how)?.map(Order::Evm));
+    if !args.opentimestamps.is_empty() {
+        let urls: Vec<String> = args.opentimestamps.iter().filter(|url| !url.is_empty()).cloned().collect();
+        orders.push(Order::OpenTimestamps(Calendars::new(&urls, args.bitcoin.headers()?)?));
+    } else if args.bitcoin.url.is_some() {
+        return Err("--bitcoin says where headers come from, and nothing is asked of Bitcoin\n\
+                    help: add --opentimestamps"
+            .into());
+    }
     if orders.is_empty() {
-        let help = "add --evm URL --chain-key FILE --contract ADDRESS, or --rfc3161 URL";
+        let help = "add --evm URL --chain-key FILE --contract ADDRESS, --opentimestamps, or --rfc3161 URL";
         return Err(format!("nobody was named who shall hold the checkpoint\nhelp: {help}").into());
     }
     let code = report(&anchor::submit(&args.log, orders)?, args.format)?;
@@ -66,6 +101,9 @@ pub fn submit(args: &Submit) -> Result<u8> {
 }
 
 pub fn upgrade(args: &Upgrade) -> Result<u8> {
+    if let Some(headers) = args.bitcoin.headers()? {
+        anchor::take_headers_from(&args.log, &headers)?;
+    }
     let reports = anchor::upgrade(&args.log)?;
     for path in &args.files {
         for attached in anchor::attach(&args.log, path)? {

@@ -3,6 +3,7 @@
 //! ```text
 //! anchors/<size>/checkpoint              public: what is held, the note with the log's signature alone
 //! anchors/<size>/<name>.json             public: the evidence, once there is some
+//! anchors/<size>/checkpoint.ots .tsr     public: the same as other programs read it, beside the file that it is about
 //! .state/anchors/<size>/<name>.json      private: the job, with what was asked of whom and how far it is
 //! ```
 //!
@@ -10,18 +11,26 @@
 //! of it, and sends again what got lost.
 
 mod authority;
+mod bitcoin;
+mod calendar;
 pub mod evm;
+pub mod monitor;
+pub mod serve;
+pub mod witness;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use countermark_lineage::anchor::{Anchor, Evidence};
 use countermark_lineage::credential::policy::AnchorKind;
+use countermark_lineage::credential::rfc3161;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, files};
 
 pub use authority::Authority;
+pub use bitcoin::Headers;
+pub use calendar::{Calendars, MAX_CALENDARS, PUBLIC};
 
 const MAX_JOB: u64 = 16 << 20;
 
@@ -85,6 +94,8 @@ pub enum Order {
     Evm(evm::Work),
     /// A time-stamping authority.
     Rfc3161(Authority),
+    /// Calendars of OpenTimestamps, and Bitcoin behind them.
+    OpenTimestamps(Calendars),
 }
 
 /// Where a step came to.
@@ -121,6 +132,7 @@ impl Order {
         match self {
             Order::Evm(work) => work.kind(),
             Order::Rfc3161(_) => AnchorKind::Rfc3161,
+            Order::OpenTimestamps(_) => AnchorKind::OpenTimestamps,
         }
     }
 
@@ -129,13 +141,26 @@ impl Order {
         match self {
             Order::Evm(work) => work.name(),
             Order::Rfc3161(authority) => authority.name(),
+            // All calendars together make one proof.
+            Order::OpenTimestamps(_) => "opentimestamps".to_owned(),
+        }
+    }
+
+    /// What is known by now, in the form that other programs read, and the ending of such files.
+    fn foreign(&self, evidence: Option<&Evidence>) -> Option<(&'static str, Vec<u8>)> {
+        match (self, evidence) {
+            (Order::OpenTimestamps(calendars), _) => Some(("ots", calendars.file.as_ref()?.0.clone())),
+            (_, Some(Evidence::Rfc3161(token))) => Some(("tsr", rfc3161::response_of(&token.token.0))),
+            _ => None,
         }
     }
 
     /// Takes over how something shall be done from an order of the same name that was given later.
     fn take_settings(&mut self, later: &Order) {
-        if let (Order::Evm(work), Order::Evm(later)) = (self, later) {
-            work.take_settings(later);
+        match (self, later) {
+            (Order::Evm(known), Order::Evm(later)) => known.take_settings(later),
+            (Order::OpenTimestamps(known), Order::OpenTimestamps(later)) => known.take_settings(later),
+            _ => {}
         }
     }
 
@@ -147,6 +172,8 @@ impl Order {
         match self {
             Order::Evm(work) => work.step(checkpoint, state, desk),
             Order::Rfc3161(authority) => authority.step(checkpoint, state),
+            Order::OpenTimestamps(calendars) => calendars
+                .step(checkpoint, state, &mut |calendars| (desk.save)(&Order::OpenTimestamps(calendars.clone()))),
         }
     }
 }
@@ -215,6 +242,9 @@ impl Jobs {
         let checkpoint = self.public(size, "checkpoint");
         make_folder(&checkpoint)?;
         files::write(&checkpoint, job.checkpoint.as_bytes(), files::PUBLIC)?;
+        if let Some((ending, bytes)) = job.order.foreign(job.evidence.as_ref()) {
+            files::write(&self.foreign(size, &name, ending, &bytes), &bytes, files::PUBLIC)?;
+        }
         let public = self.public(size, &format!("{name}.json"));
         match &job.evidence {
             Some(evidence) => {
@@ -228,6 +258,14 @@ impl Jobs {
                 _ => Ok(()),
             },
         }
+    }
+
+    /// Beside the checkpoint and called after it, as other programs expect it. A second authority's answer has a name of
+    /// its own.
+    fn foreign(&self, size: u64, name: &str, ending: &str, bytes: &[u8]) -> PathBuf {
+        let usual = self.public(size, &format!("checkpoint.{ending}"));
+        let is_ours = ending == "ots" || !usual.exists() || fs::read(&usual).is_ok_and(|there| there == bytes);
+        if is_ours { usual } else { self.public(size, &format!("{name}.{ending}")) }
     }
 
     /// Orders that the checkpoint of `size` be held, unless that was ordered before, and takes the first step.

@@ -106,6 +106,15 @@ pub fn token_of(answer: &[u8]) -> Result<Vec<u8>, Error> {
     token.ok_or_else(|| refuse("the answer holds no token".into()))
 }
 
+/// A token as an authority answers with it: `TimeStampResp`, granted. Empty when `token` is not DER.
+pub fn response_of(token: &[u8]) -> Vec<u8> {
+    let encode = || {
+        let status = Status { status: 0, text: None, failure: None };
+        Response { status, token: Some(AnyRef::from_der(token)?) }.to_der()
+    };
+    encode().unwrap_or_default()
+}
+
 /// The shortest two's complement of a number.
 fn signed(number: u64) -> Vec<u8> {
     let bytes: Vec<u8> = number.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect();

@@ -17,7 +17,7 @@ use x509_cert::Certificate;
 use x509_cert::ext::pkix::{ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-pub use message::{Query, token_of};
+pub use message::{Query, response_of, token_of};
 
 use super::c2pa::Refusal;
 use super::x509::signature::{self, HashFunction};
