@@ -436,7 +436,9 @@ fn hosts_that_never_stop() {
         });
         in_time(&scene, &headers, true, "");
         let round = host(&scene.log(), bad, |stream| {
-            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nLocation: /checkpoint\r\nContent-Length: 0\r\n\r\n");
+            let _ = stream.write_all(
+                b"HTTP/1.1 302 Found\r\nLocation: /checkpoint\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
         });
         if bad == "/checkpoint" {
             in_time(&scene, &round, true, "redirected");
