@@ -11,6 +11,7 @@ mod content;
 mod embedded;
 mod evm;
 mod keys;
+mod log;
 mod oms;
 mod policy;
 mod stamps;
@@ -129,6 +130,7 @@ fn main() -> Result<()> {
         embedded::cases,
         evm::cases,
         keys::cases,
+        log::cases,
         oms::cases,
         policy::cases,
         stamps::cases,
