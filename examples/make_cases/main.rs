@@ -15,6 +15,7 @@ mod log;
 mod oms;
 mod policy;
 mod stamps;
+mod witness;
 
 use std::error::Error;
 use std::fs;
@@ -134,6 +135,7 @@ fn main() -> Result<()> {
         oms::cases,
         policy::cases,
         stamps::cases,
+        witness::cases,
     ];
     let cases = areas.into_iter().map(|area| area(&world)).collect::<Result<Vec<_>>>()?.concat();
     fs::write(fixtures.join("index.json"), serde_json::to_string_pretty(&cases)? + "\n")?;
