@@ -349,7 +349,34 @@ impl Policy {
                 return Err(Error::input("policy [[revocation_list]]", problem, help));
             }
         }
+        for (place, chain) in policy.chains.iter().enumerate() {
+            let refuse = |problem: String| {
+                Err(Error::input(
+                    format!("policy [[chain]] {:?}", chain.name),
+                    problem,
+                    "leave one of them and remove the other",
+                ))
+            };
+            // Which of two entries counts would be anybody's guess, and each of two equal endpoints would have a vote.
+            for before in &policy.chains[..place] {
+                if before.chain_id == chain.chain_id {
+                    return refuse(format!("has the chain_id {} of {:?}", chain.chain_id, before.name));
+                }
+                if before.name == chain.name {
+                    return refuse(format!("is the name of chain {} and of chain {}", before.chain_id, chain.chain_id));
+                }
+            }
+            if let Some(twice) = (1..).zip(&chain.endpoints).find(|(next, url)| chain.endpoints[*next..].contains(*url))
+            {
+                return refuse(format!("names the endpoint {:?} twice", twice.1));
+            }
+        }
         Ok(policy)
+    }
+
+    /// The chain with this number.
+    pub fn chain(&self, chain_id: u64) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.chain_id == chain_id)
     }
 
     /// Why this statement no longer counts, if so: told without the statement at hand, so that stripping it hides nothing.

@@ -60,3 +60,64 @@ impl Header {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of a header, the first `count` of those that there are, and then as many as are wanted.
+    fn fields(count: usize) -> Vec<Vec<u8>> {
+        let word = rlp::bytes(&[7; 32]);
+        let mut fields = vec![word.clone(); 4];
+        fields[2] = rlp::bytes(&[7; 20]);
+        fields.extend([rlp::bytes(&[4; 32]), rlp::bytes(&[5; 32]), rlp::bytes(&[0; 256]), rlp::number(0)]);
+        fields.extend([
+            rlp::number(8),
+            rlp::number(30_000_000),
+            rlp::number(21_000),
+            rlp::number(11),
+            rlp::bytes(b"x"),
+        ]);
+        fields.extend([word.clone(), rlp::bytes(&[0; 8])]);
+        fields.resize(count.max(15), word);
+        fields.truncate(count);
+        fields
+    }
+
+    #[test]
+    fn headers_of_every_age() {
+        for count in 15..25 {
+            let header = Header::parse(&rlp::list(&fields(count))).unwrap();
+            assert_eq!((header.number, header.timestamp), (8, 11));
+            assert_eq!((header.transactions_root.0, header.receipts_root.0), ([4; 32], [5; 32]));
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_wrong_form() {
+        let with = |place: usize, field: Vec<u8>| {
+            let mut fields = fields(21);
+            fields[place] = field;
+            rlp::list(&fields)
+        };
+        let cases = [
+            ("14 fields", rlp::list(&fields(14))),
+            ("is no list", rlp::bytes(&[7; 600])),
+            ("above", vec![0; MAX_HEADER + 1]),
+            ("cut short", rlp::list(&fields(21))[..300].to_vec()),
+            ("behind", [rlp::list(&fields(21)), vec![0]].concat()),
+            ("field 0:", with(0, rlp::bytes(&[7; 31]))),
+            ("field 4:", with(4, rlp::list(&[]))),
+            ("field 5:", with(5, rlp::bytes(&[7; 33]))),
+            ("field 6:", with(6, rlp::bytes(&[0; 32]))),
+            ("field 8:", with(8, rlp::bytes(&[0, 8]))),
+            ("field 8:", with(8, rlp::bytes(&[1; 9]))),
+            ("field 11:", with(11, rlp::bytes(&[0]))),
+            ("field 14:", with(14, rlp::number(0))),
+        ];
+        for (reason, bytes) in cases {
+            let problem = Header::parse(&bytes).unwrap_err().problem();
+            assert!(problem.contains(reason), "{reason}: {problem}");
+        }
+    }
+}

@@ -135,7 +135,7 @@ impl Block {
             return Err(Error::input("header field 11", format!("{timestamp} is no time in seconds"), HELP));
         };
         let id = self.chain_id;
-        let Some(chain) = trust.policy.chains.iter().find(|chain| chain.chain_id == id) else {
+        let Some(chain) = trust.policy.chain(id) else {
             let why = format!("the policy names no chain {id}; give it a [[chain]] with chain_id = {id}");
             return Ok(Standing::Unjudged(why));
         };

@@ -128,3 +128,87 @@ pub fn bloom(logs: &[Log]) -> [u8; 256] {
     }
     filter
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn receipt() -> impl Strategy<Value = Receipt> {
+        let word = any::<[u8; 32]>().prop_map(Fixed);
+        let data = proptest::collection::vec(any::<u8>(), 0..200);
+        let log = (any::<[u8; 20]>(), proptest::collection::vec(word, 0..=4), data);
+        let log = log.prop_map(|(address, topics, data)| Log { address: Fixed(address), topics, data });
+        (0..=0x7f_u8, any::<bool>(), any::<u64>(), proptest::collection::vec(log, 0..4), 0..3_usize).prop_map(
+            |(kind, status, gas, logs, extra)| {
+                let extra = if PLAIN.contains(&kind) { 0 } else { extra };
+                Receipt { extra: vec![rlp::number(7); extra], ..Receipt::new(kind, status, gas, logs) }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(receipt in receipt()) {
+            prop_assert_eq!(Receipt::parse(&receipt.to_bytes()).unwrap(), receipt);
+        }
+
+        #[test]
+        fn one_spelling_only(receipt in receipt(), at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+            let mut bytes = receipt.to_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(other) = Receipt::parse(&bytes) {
+                prop_assert_ne!(&other, &receipt);
+                prop_assert_eq!(other.to_bytes(), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_receipt_of_a_wrong_form() {
+        let good = Receipt::new(2, true, 21_000, vec![]).to_bytes();
+        let bloom = rlp::bytes(&[0; 256]);
+        let of = |fields: &[Vec<u8>]| [vec![2], rlp::list(fields)].concat();
+        let fields = [rlp::number(1), rlp::number(21_000), bloom.clone(), rlp::list(&[])];
+        assert_eq!(of(&fields), good);
+        let with = |place: usize, field: Vec<u8>| {
+            let mut fields = fields.to_vec();
+            fields[place] = field;
+            of(&fields)
+        };
+        let log = |parts: &[Vec<u8>]| with(3, rlp::list(&[rlp::list(parts)]));
+        let (address, topics) = (rlp::bytes(&[1; 20]), rlp::list(&[]));
+        let topic = rlp::bytes(&[1; 32]);
+        let cases = [
+            ("begins", vec![]),
+            ("begins", vec![0x00]),
+            ("begins", [&[0x80], &good[..]].concat()),
+            ("cut short", good[..good.len() - 1].to_vec()),
+            ("behind", [&good[..], &[0]].concat()),
+            ("no list", vec![2, 1]),
+            ("fewer", of(&fields[..3])),
+            ("more fields", of(&[&fields[..], &fields[..1]].concat())),
+            ("carried out", with(0, rlp::number(2))),
+            ("carried out", with(0, rlp::bytes(&[0; 32]))),
+            ("carried out", with(0, rlp::bytes(&[0]))),
+            ("carried out", with(0, rlp::list(&[]))),
+            ("gas", with(1, rlp::bytes(&[0, 1]))),
+            ("filter", with(2, rlp::bytes(&[0; 255]))),
+            ("logs are no list", with(3, rlp::bytes(&[]))),
+            ("log 0: is no list", with(3, rlp::list(&[rlp::bytes(&[])]))),
+            ("log 0: is no list", log(&[address.clone(), topics.clone()])),
+            ("address", log(&[rlp::bytes(&[1; 19]), topics.clone(), rlp::bytes(&[])])),
+            ("topic", log(&[address.clone(), rlp::list(&[rlp::bytes(&[1; 31])]), rlp::bytes(&[])])),
+            ("topics", log(&[address.clone(), rlp::list(&vec![topic; 5]), rlp::bytes(&[])])),
+            ("data", log(&[address, topics, rlp::list(&[])])),
+        ];
+        for (reason, bytes) in cases {
+            let problem = Receipt::parse(&bytes).unwrap_err().problem();
+            assert!(problem.contains(reason), "{reason}: {problem}");
+        }
+        // What is a list is of type 0, and of no other.
+        assert_eq!(Receipt::parse(&good[1..]).unwrap().kind, 0);
+    }
+}

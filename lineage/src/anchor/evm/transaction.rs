@@ -174,3 +174,125 @@ impl Unsigned {
         [vec![2], rlp::list(&fields)].concat()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k256::ecdsa::SigningKey;
+
+    use super::super::hex;
+    use super::*;
+
+    /// The example of EIP-155.
+    const EXAMPLE: &str = "0xf86c098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a76400008025\
+        a028ef61340bd939bc2195fe537567866003e1a15d3c71ff63e1590620aa636276\
+        a067cbe9d8997f761aecb703304b3800ccf555c9f3dc64214b297fb1966a3b6d83";
+
+    fn key() -> SigningKey {
+        SigningKey::from_slice(&[0x46; 32]).unwrap()
+    }
+
+    fn signed(unsigned: &Unsigned) -> Vec<u8> {
+        let (signature, id) = key().sign_prehash_recoverable(&unsigned.signing_hash().0).unwrap();
+        unsigned.signed(id.is_y_odd(), &signature.r().to_bytes().into(), &signature.s().to_bytes().into())
+    }
+
+    fn unsigned() -> Unsigned {
+        Unsigned {
+            chain_id: 31_337,
+            nonce: 0,
+            max_priority_fee: 1_000_000_000,
+            max_fee: u128::MAX,
+            gas_limit: 30_000,
+            to: Some(Fixed([7; 20])),
+            value: 0,
+            data: vec![1; 300],
+        }
+    }
+
+    #[test]
+    fn known_answer() {
+        let transaction = Transaction::parse(&hex::decode(EXAMPLE).unwrap()).unwrap();
+        assert_eq!(transaction.sender.to_string(), "0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f");
+        assert_eq!(transaction.sender, address_of(key().verifying_key()));
+        assert_eq!((transaction.kind, transaction.chain_id, transaction.to), (0, Some(1), Some(Fixed([0x35; 20]))));
+    }
+
+    #[test]
+    fn what_is_signed_is_read_again() {
+        for to in [None, Some(Fixed([7; 20]))] {
+            let raw = signed(&Unsigned { to, ..unsigned() });
+            let transaction = Transaction::parse(&raw).unwrap();
+            let expected = (2, Some(31_337), address_of(key().verifying_key()), to, vec![1; 300], keccak256(&raw));
+            let Transaction { kind, chain_id, sender, to, input, hash } = transaction;
+            assert_eq!((kind, chain_id, sender, to, input, hash), expected);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_changes_who_signed() {
+        let good = signed(&unsigned());
+        let sender = address_of(key().verifying_key());
+        for at in 0..good.len() {
+            for flip in [1, 0x80] {
+                let mut bad = good.clone();
+                bad[at] ^= flip;
+                assert!(!Transaction::parse(&bad).is_ok_and(|other| other.sender == sender), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_transaction_of_a_wrong_form() {
+        let good = signed(&unsigned());
+        let item = rlp::decode("x", &good[1..]).unwrap();
+        let fields: Vec<Vec<u8>> = item.list().unwrap().iter().map(|(_, raw)| raw.to_vec()).collect();
+        let of = |fields: &[Vec<u8>]| [vec![2], rlp::list(fields)].concat();
+        let with = |place: usize, field: Vec<u8>| {
+            let mut fields = fields.clone();
+            fields[place] = field;
+            of(&fields)
+        };
+        // The other half of s, which everybody can compute: another hash for the same transaction.
+        let s = scalar(&item.list().unwrap()[11].0).unwrap();
+        let order: [u8; 32] = hex::decode("0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let mut high = [0; 32];
+        let mut borrow = 0;
+        for at in (0..32).rev() {
+            let digit = i32::from(order[at]) - i32::from(s[at]) - borrow;
+            (high[at], borrow) = (digit.rem_euclid(256) as u8, i32::from(digit < 0));
+        }
+        let mut flipped = fields.clone();
+        flipped[11] = rlp::bytes(&high);
+        flipped[9] = if flipped[9] == rlp::number(0) { rlp::number(1) } else { rlp::number(0) };
+        let cases = [
+            ("begins", vec![]),
+            ("begins", [&[0x80], &good[..]].concat()),
+            ("type 5", [&[5], &good[1..]].concat()),
+            ("type 126", [&[0x7e], &good[1..]].concat()),
+            ("12 fields, and its type 11", [&[1], &good[1..]].concat()),
+            ("12 fields, and its type 9", good[1..].to_vec()),
+            ("11 fields", of(&fields[..11])),
+            ("behind", [&good[..], &[0]].concat()),
+            ("no known form", with(9, rlp::number(2))),
+            ("no known form", with(9, rlp::number(27))),
+            ("64 bits", with(0, rlp::bytes(&[1; 9]))),
+            ("64 bits", with(0, rlp::bytes(&[0, 1]))),
+            ("does not hold", with(10, rlp::number(0))),
+            ("does not hold", with(10, rlp::bytes(&[0xff; 32]))),
+            ("does not hold", with(10, rlp::bytes(&[1; 33]))),
+            ("does not hold", with(11, rlp::number(0))),
+            ("does not hold", with(11, rlp::bytes(&[&[0], &s[1..]].concat()))),
+            ("does not hold", of(&flipped)),
+            ("receiver", with(5, rlp::bytes(&[7; 19]))),
+            ("receiver", with(5, rlp::list(&[]))),
+            ("data", with(7, rlp::list(&[]))),
+        ];
+        for (reason, bytes) in cases {
+            let problem = Transaction::parse(&bytes).unwrap_err().problem();
+            assert!(problem.contains(reason), "{reason}: {problem}");
+        }
+    }
+}

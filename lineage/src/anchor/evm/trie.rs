@@ -2,6 +2,9 @@
 //!
 //! No key is the beginning of another, so that values stand in leaves alone, and a branch's seventeenth slot is empty.
 
+#[cfg(test)]
+mod reference;
+
 use super::hex::Word;
 use super::{HELP, keccak256, rlp};
 use crate::Error;
@@ -181,4 +184,215 @@ fn reference(entries: &[(Vec<u8>, &[u8])], depth: usize, target: Option<&[u8]>, 
         path.push(Bytes(node));
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Values of all the lengths at which something changes: none but the empty one is left out.
+    fn values(most: usize) -> impl Strategy<Value = Vec<Vec<u8>>> {
+        let length = prop_oneof![1..4_usize, 24..34_usize, 50..60_usize, 250..260_usize, 0..700_usize];
+        let value = (length, any::<u8>()).prop_map(|(length, first)| {
+            (0..length.max(1)).map(|at| first.wrapping_add((at * at) as u8)).collect::<Vec<u8>>()
+        });
+        proptest::collection::vec(value, 1..most)
+    }
+
+    fn fails(root: &Word, index: u64, nodes: &[Bytes]) -> String {
+        verify(root, index, nodes).expect_err("it must not hold").problem()
+    }
+
+    #[test]
+    fn known_answers() {
+        assert_eq!(
+            root(&[]).to_string(),
+            "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421",
+            "the root of nothing, which is in every header without withdrawals"
+        );
+        assert_eq!(prove(&[], 0), None);
+        assert_eq!(prove(&[vec![1]], 1), None);
+        assert_eq!(prove(&[vec![1]], u64::MAX), None);
+    }
+
+    #[test]
+    fn every_number_of_values_up_to_300() {
+        let values: Vec<Vec<u8>> = (0..300_u32).map(|i| i.to_be_bytes().repeat(1 + i as usize % 40)).collect();
+        for count in 1..=values.len() {
+            let expected = reference::root(&values[..count], 0..count);
+            assert_eq!(root(&values[..count]), expected, "{count}");
+            for index in [0, count / 2, count - 1] {
+                let proof = prove(&values[..count], index as u64).unwrap();
+                assert_eq!(proof.root, expected);
+                assert_eq!(
+                    verify(&proof.root, index as u64, &proof.nodes).unwrap(),
+                    values[index],
+                    "{index} of {count}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn the_order_of_insertion_is_the_same_to_the_root(values in values(300), rotate in any::<usize>()) {
+            let order = (0..values.len()).map(|at| (at + rotate % values.len()) % values.len());
+            prop_assert_eq!(root(&values), reference::root(&values, order));
+        }
+
+        #[test]
+        fn a_proof_is_for_one_value_alone(values in values(200), at in any::<prop::sample::Index>(), other in 0..300_u64) {
+            let index = at.index(values.len()) as u64;
+            let Proof { root, nodes } = prove(&values, index).unwrap();
+            prop_assert_eq!(verify(&root, index, &nodes).unwrap(), &*values[index as usize]);
+            if let Ok(value) = verify(&root, other, &nodes) {
+                // Values that stand in a node with ours are proved by it too.
+                prop_assert_eq!(value, &*values[other as usize]);
+            }
+            for at in 0..nodes.len() {
+                let mut fewer = nodes.clone();
+                let node = fewer.remove(at);
+                fails(&root, index, &fewer);
+                let mut more = nodes.clone();
+                more.insert(at, node);
+                fails(&root, index, &more);
+            }
+            fails(&root, index, &[nodes.clone(), vec![Bytes(values[index as usize].clone())]].concat());
+        }
+
+        #[test]
+        fn one_bit_elsewhere_and_it_fails(values in values(150), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+            let index = at.index(values.len()) as u64;
+            let Proof { root, nodes } = prove(&values, index).unwrap();
+            for place in 0..nodes.len() {
+                let mut bad = nodes.clone();
+                let byte = at.index(bad[place].0.len());
+                bad[place].0[byte] ^= 1 << bit;
+                fails(&root, index, &bad);
+            }
+            let mut bad = root;
+            bad.0[at.index(32)] ^= 1 << bit;
+            fails(&bad, index, &nodes);
+        }
+
+        #[test]
+        fn any_nodes_are_answered(nodes in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..4)) {
+            let nodes: Vec<Bytes> = nodes.into_iter().map(Bytes).collect();
+            let root = nodes.first().map_or_else(Word::default, |node| keccak256(&node.0));
+            let _ = verify(&root, 1, &nodes);
+        }
+    }
+
+    /// A chain of nodes, each given what names the next, whose hashes are right: what an attacker with a chain of his own
+    /// can make.
+    fn chain(makers: &[&dyn Fn(Vec<u8>) -> Vec<u8>]) -> (Word, Vec<Bytes>) {
+        let mut nodes = vec![];
+        let mut name = vec![];
+        for make in makers.iter().rev() {
+            let node = make(name);
+            name = rlp::bytes(&keccak256(&node).0);
+            nodes.push(Bytes(node));
+        }
+        nodes.reverse();
+        (keccak256(&nodes[0].0), nodes)
+    }
+
+    /// Why index 1, whose key is the nibbles 0 and 1, is not proved by these.
+    fn refused(makers: &[&dyn Fn(Vec<u8>) -> Vec<u8>]) -> String {
+        let (root, nodes) = chain(makers);
+        fails(&root, 1, &nodes)
+    }
+
+    /// A branch with this in one slot and nothing else.
+    fn branch(slot: usize, child: &[u8], value: &[u8]) -> Vec<u8> {
+        let mut slots = vec![rlp::bytes(&[]); 17];
+        slots[slot] = child.to_vec();
+        slots[16] = rlp::bytes(value);
+        rlp::list(&slots)
+    }
+
+    fn short(path: &[u8], value: &[u8]) -> Vec<u8> {
+        rlp::list(&[rlp::bytes(path), rlp::bytes(value)])
+    }
+
+    const LONG: [u8; 40] = [7; 40];
+
+    #[test]
+    fn nodes_of_a_wrong_form() {
+        let good: [&dyn Fn(Vec<u8>) -> Vec<u8>; 2] = [&|child| branch(0, &child, &[]), &|_| short(&[0x31], &LONG)];
+        let (root, nodes) = chain(&good);
+        assert_eq!(verify(&root, 1, &nodes).unwrap(), LONG);
+
+        type Make<'a> = &'a dyn Fn(Vec<u8>) -> Vec<u8>;
+        let cases: [(&str, &[Make<'_>]); 22] = [
+            ("leaf, and the key goes on", &[&|_| short(&[0x30], &LONG)]),
+            ("another key", &[&|_| short(&[0x20, 0x01, 0x00], &LONG)]),
+            ("another key", &[good[0], &|_| short(&[0x32], &LONG)]),
+            ("another key", &[good[0], &|_| short(&[0x20, 0x11], &LONG)]),
+            ("wrong prefix", &[good[0], &|_| short(&[0x51], &LONG)]),
+            ("wrong prefix", &[good[0], &|_| short(&[0xb1], &LONG)]),
+            ("wrong prefix", &[&|_| short(&[0x2f, 0x01], &LONG)]),
+            ("wrong prefix", &[&|child| short(&[0x0f, 0x01], &child), good[1]]),
+            ("empty path", &[good[0], &|_| short(&[], &LONG)]),
+            ("extension by nothing", &[&|child| rlp::list(&[rlp::bytes(&[0x00]), child]), good[0], good[1]]),
+            ("no hash", &[good[0], &|_| short(&[0x11], &LONG)]),
+            ("no hash", &[&|_| branch(0, &rlp::bytes(&[7; 31]), &[])]),
+            ("no hash", &[&|_| branch(0, &rlp::bytes(&[7; 33]), &[])]),
+            ("nothing at this key", &[&|child| branch(1, &child, &[]), good[1]]),
+            (
+                "the key has ended",
+                &[good[0], &|child| branch(1, &child, &[]), &|_| branch(1, &rlp::bytes(&[7; 32]), &[])],
+            ),
+            ("with a value", &[&|child| branch(0, &child, b"v"), good[1]]),
+            ("no value", &[&|_| short(&[0x20, 0x01], &[])]),
+            ("no value", &[good[0], &|_| rlp::list(&[rlp::bytes(&[0x31]), rlp::list(&[rlp::bytes(&LONG)])])]),
+            ("2 nor 17", &[&|_| rlp::list(&[rlp::bytes(&[0x31]), rlp::bytes(&LONG), rlp::bytes(&LONG)])]),
+            ("2 nor 17", &[&|_| rlp::list(&vec![rlp::bytes(&LONG); 16])]),
+            ("2 nor 17", &[&|_| branch(0, &rlp::list(&[]), &[])]),
+            ("no list", &[&|_| rlp::bytes(&LONG)]),
+        ];
+        for (place, (reason, makers)) in cases.iter().enumerate() {
+            let problem = refused(makers);
+            assert!(problem.contains(reason), "case {place}: {problem}");
+        }
+    }
+
+    #[test]
+    fn embedded_nodes_of_a_wrong_form() {
+        // A leaf in its parent, as it should be.
+        let inner = short(&[0x31], &[9; 5]);
+        let (root, nodes) = chain(&[&|_| branch(0, &inner, &[])]);
+        assert_eq!(verify(&root, 1, &nodes).unwrap(), [9; 5]);
+        // The same leaf behind a hash, although it is short.
+        let problem = refused(&[&|child| branch(0, &child, &[]), &|_| inner.clone()]);
+        assert!(problem.contains("too short"), "{problem}");
+        // And once more beside it.
+        let problem = fails(&root, 1, &[nodes[0].clone(), Bytes(inner.clone())]);
+        assert!(problem.contains("node 1: is not needed"), "{problem}");
+        // A long leaf in its parent.
+        let problem = refused(&[&|_| branch(0, &short(&[0x31], &LONG), &[])]);
+        assert!(problem.contains("too long"), "{problem}");
+        // The bytes of a leaf as a string where a node should be.
+        let problem = refused(&[&|_| branch(0, &rlp::bytes(&inner), &[])]);
+        assert!(problem.contains("no hash"), "{problem}");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_node_is_a_value() {
+        let (_, inside) = chain(&[&|_| short(&[0x20, 0x01], &LONG)]);
+        let outer = short(&[0x20, 0x01], &inside[0].0);
+        let root = keccak256(&outer);
+        assert_eq!(verify(&root, 1, &[Bytes(outer.clone())]).unwrap(), inside[0].0);
+        assert!(fails(&root, 1, &[Bytes(outer), inside[0].clone()]).contains("not needed"));
+        assert!(fails(&root, 1, &[]).contains("missing"));
+    }
+
+    #[test]
+    fn too_much_is_refused_before_it_is_hashed() {
+        assert!(fails(&Word::default(), 0, &[Bytes(vec![0; MAX_NODES + 1])]).contains("above"));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Policy, Signer, Threshold};
+use super::{AnchorKind, AnchorRule, Bitcoin, Chain, Policy, Signer, Threshold};
 use crate::anchor::note::VerifierKey;
 use crate::graph::Relation;
 
@@ -48,6 +48,9 @@ impl Policy {
         }
         self.root_remarks(&mut remarks);
         self.log_remarks(&mut remarks);
+        for chain in &self.chains {
+            chain.remarks(&mut remarks);
+        }
         self.list_remarks(&mut remarks);
         for entry in &self.revoked {
             remarks.say("revoked", format!("{} no longer counts: {}", what(entry), entry.reason));
@@ -257,11 +260,114 @@ impl Policy {
         } else {
             remarks.say("require", asked.join(", "));
         }
-        if matches!(&require.anchor, super::AnchorRule::OneOf(kinds) if kinds.is_empty()) {
-            remarks.warn("require", "anchor is an empty list: no anchor meets it");
+        match &require.anchor {
+            AnchorRule::OneOf(kinds) if kinds.is_empty() => {
+                remarks.warn("require", "anchor is an empty list: no anchor meets it");
+            }
+            rule if rule.is_required() && !KINDS.iter().any(|kind| rule.accepts(*kind) && self.may_count(*kind)) => {
+                let text = "asks for an anchor of a kind of which this policy counts none: nothing will ever be green";
+                remarks.warn("require", text);
+            }
+            _ => {}
         }
         if require.max_age_days == Some(0) {
             remarks.warn("require", "max_age_days is 0: everything is stale after a day at the latest");
+        }
+    }
+}
+
+/// Every kind of anchor.
+const KINDS: [AnchorKind; 5] =
+    [AnchorKind::Evm, AnchorKind::Eas, AnchorKind::Calldata, AnchorKind::OpenTimestamps, AnchorKind::Rfc3161];
+
+impl Policy {
+    /// Whether any anchor of this kind could count.
+    fn may_count(&self, kind: AnchorKind) -> bool {
+        match kind {
+            AnchorKind::OpenTimestamps => {
+                let counts = |bitcoin: &Bitcoin| !bitcoin.blocks.is_empty() || bitcoin.min_difficulty.is_some();
+                self.bitcoin.as_ref().is_some_and(counts)
+            }
+            AnchorKind::Rfc3161 => !self.timestamp_roots.is_empty(),
+            on_chain => self.chains.iter().any(|chain| chain.knows_blocks() && chain.names(on_chain)),
+        }
+    }
+}
+
+impl Chain {
+    /// How many of its endpoints must agree.
+    pub fn agreement(&self) -> usize {
+        self.agree.map_or(self.endpoints.len(), |agree| agree.get() as usize)
+    }
+
+    /// Whether anybody could vouch for a block.
+    fn knows_blocks(&self) -> bool {
+        !self.blocks.is_empty() || (!self.endpoints.is_empty() && self.agreement() <= self.endpoints.len())
+    }
+
+    /// Whether it says whose anchors of this kind count.
+    fn names(&self, kind: AnchorKind) -> bool {
+        match kind {
+            AnchorKind::Evm => self.contract.is_some() && !self.recorders.is_empty(),
+            AnchorKind::Eas => self.eas.is_some(),
+            AnchorKind::Calldata => !self.recorders.is_empty(),
+            AnchorKind::OpenTimestamps | AnchorKind::Rfc3161 => false,
+        }
+    }
+
+    fn remarks(&self, remarks: &mut Remarks) {
+        let part = format!("chain {}", self.name);
+        let by = list(self.recorders.iter().map(ToString::to_string));
+        let mut counts = vec![];
+        if let Some(contract) = self.contract.filter(|_| self.names(AnchorKind::Evm)) {
+            counts.push(format!("commits of the contract {contract} by {by}"));
+        }
+        if let Some(eas) = self.eas {
+            counts.push(format!("time-stamps of EAS at {eas} by anybody"));
+        }
+        if self.names(AnchorKind::Calldata) {
+            counts.push(format!("transactions with the digest by {by}"));
+        }
+        if counts.is_empty() {
+            let text = "counts no anchor: it needs contract and recorders, or eas, or recorders alone for calldata";
+            remarks.warn(&part, text);
+        } else {
+            remarks.say(&part, format!("on chain {} count {}", self.chain_id, counts.join("; ")));
+        }
+        if self.contract.is_some() && self.recorders.is_empty() {
+            remarks.warn(&part, "names a contract and no recorder: anybody may commit there, so nothing of it counts");
+        }
+        self.block_remarks(&part, remarks);
+    }
+
+    fn block_remarks(&self, part: &str, remarks: &mut Remarks) {
+        let (of, needed) = (self.endpoints.len(), self.agreement());
+        let pinned = match self.blocks.len() {
+            0 => String::new(),
+            1 => "one block is pinned: it counts as final".to_owned(),
+            count => format!("{count} blocks are pinned: they count as final"),
+        };
+        let asked =
+            if of == 0 { String::new() } else { format!("{needed} of {of} endpoints must know a block, when asked") };
+        let told: Vec<String> = [pinned, asked].into_iter().filter(|text| !text.is_empty()).collect();
+        if told.is_empty() {
+            let text = "pins no block and names no endpoint: nobody vouches for any block, and nothing on it counts";
+            remarks.warn(part, text);
+        } else {
+            remarks.say(part, told.join("; "));
+        }
+        if of == 0 && self.agree.is_some() {
+            remarks.warn(part, "says how many endpoints must agree, and names none");
+        } else if needed > of {
+            remarks
+                .warn(part, format!("{needed} endpoints must agree and there are {of}: they never vouch for a block"));
+        } else if needed == 1 {
+            remarks.warn(part, "the word of one endpoint is enough: whoever runs it, or stands in between, decides");
+        } else if needed > 0 && needed * 2 <= of {
+            remarks.warn(part, format!("{needed} of {of} is no majority: two sides could both be believed"));
+        }
+        if self.chain_id == 0 {
+            remarks.warn(part, "no chain has the number 0");
         }
     }
 }
@@ -325,6 +431,58 @@ mod tests {
         assert_eq!(policy.signers[0].from.map(|time| time.0), Some(1_577_836_800));
         let again = toml::to_string(&policy).unwrap();
         assert_eq!(Policy::parse(&again).unwrap(), policy, "{again}");
+    }
+
+    fn chain(text: &str) -> Result<Policy, crate::Error> {
+        let (a, b) = ("0x1111111111111111111111111111111111111111", "0x2222222222222222222222222222222222222222");
+        let text = text.replace("AAAA", &format!("\"{a}\"")).replace("BBBB", &format!("\"{b}\""));
+        let hash = format!("\"0x{}\"", "ab".repeat(32));
+        Policy::parse(&format!("schema = \"countermark.dev/policy/v1\"\n{}", text.replace("HHHH", &hash)))
+    }
+
+    #[test]
+    fn chains_that_are_ambiguous_are_refused() {
+        let one = "[[chain]]\nname = \"a\"\nchain_id = 1\n";
+        for (reason, text) in [
+            ("has the chain_id 1 of \"a\"", format!("{one}[[chain]]\nname = \"b\"\nchain_id = 1\n")),
+            ("is the name of chain 1 and of chain 2", format!("{one}[[chain]]\nname = \"a\"\nchain_id = 2\n")),
+            ("\"http://x\" twice", format!("{one}endpoints = [\"http://x\", \"http://y\", \"http://x\"]\n")),
+            ("expected 0x and 40", format!("{one}contract = \"0x11\"\n")),
+            ("expected 0x and 64", format!("{one}blocks = [AAAA]\n")),
+        ] {
+            let problem = chain(&text).unwrap_err().problem();
+            assert!(problem.contains(reason), "{reason}: {problem}");
+        }
+        assert!(chain(&format!("{one}endpoints = [\"http://x\", \"http://y\"]\n")).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_in_a_chain_is_said() {
+        let urls = "endpoints = [\"https://x\", \"https://y\", \"https://z\"]";
+        let cases = [
+            ("counts no anchor", "blocks = [HHHH]".to_owned()),
+            ("names a contract and no recorder", "contract = AAAA\nblocks = [HHHH]".to_owned()),
+            ("nobody vouches for any block", "contract = AAAA\nrecorders = [BBBB]".to_owned()),
+            ("names none", "eas = AAAA\nagree = 2".to_owned()),
+            ("4 endpoints must agree and there are 3", format!("eas = AAAA\n{urls}\nagree = 4")),
+            ("the word of one endpoint", format!("eas = AAAA\n{urls}\nagree = 1")),
+            ("the word of one endpoint", "eas = AAAA\nendpoints = [\"https://x\"]".to_owned()),
+            ("counts none: nothing will ever", "contract = AAAA\nblocks = [HHHH]\n[require]\nanchor = true".to_owned()),
+            ("counts none: nothing will ever", "eas = AAAA\nblocks = [HHHH]\n[require]\nanchor = [\"evm\"]".to_owned()),
+            ("counts none: nothing will ever", "eas = AAAA\n[require]\nanchor = [\"eas\"]".to_owned()),
+        ];
+        let head = "[[chain]]\nname = \"a\"\nchain_id = 1\n";
+        for (reason, text) in cases {
+            let remarks = chain(&format!("{head}{text}\n")).unwrap().review(0);
+            let found = remarks.iter().any(|remark| remark.warning && remark.text.contains(reason));
+            assert!(found, "{reason}: {remarks:?}");
+        }
+        let good =
+            format!("{head}contract = AAAA\neas = AAAA\nrecorders = [BBBB]\nblocks = [HHHH]\n{urls}\nagree = 2\n");
+        let remarks = chain(&format!("{good}[require]\nanchor = [\"evm\"]\n")).unwrap().review(0);
+        let warned: Vec<_> = remarks.iter().filter(|one| one.warning && one.part != "signer").collect();
+        assert!(warned.is_empty(), "{warned:?}");
+        assert!(remarks.iter().any(|one| one.text.contains("2 of 3 endpoints must know a block")));
     }
 
     #[test]

@@ -6,8 +6,9 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countermark_lineage::anchor::evm::hex::Word;
 use countermark_lineage::anchor::evm::{BlockStanding, Blocks};
@@ -22,6 +23,9 @@ use crate::Error;
 /// More nodes are asked by nobody.
 const MOST: usize = 32;
 
+/// After so long, no answer is one that is not waited for again.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// How long the rest is waited for when enough have answered.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -31,7 +35,16 @@ pub struct Endpoints {
     chain_id: Option<u64>,
     urls: Vec<String>,
     agree: usize,
+    /// What was learned of each node, by whoever has a copy of this.
+    known: Arc<Vec<AtomicU8>>,
 }
+
+/// Nothing is known of a node yet.
+const NEW: u8 = 0;
+/// It has said that it is of the chain.
+const OF_CHAIN: u8 = 1;
+/// It let us wait and then said nothing of use: it is not waited for a second time.
+const SILENT: u8 = 2;
 
 /// What one node said.
 pub(super) struct Voice<T> {
@@ -81,7 +94,8 @@ impl Endpoints {
             let problem = format!("{agree} shall agree, and only {} different ones are named", known.len());
             return refuse(problem, "name more nodes, or ask for the agreement of fewer");
         }
-        Ok(Endpoints { chain_id: None, urls: known.into_iter().map(String::from).collect(), agree })
+        let urls: Vec<String> = known.into_iter().map(String::from).collect();
+        Ok(Endpoints { chain_id: None, known: fresh(urls.len()), urls, agree })
     }
 
     /// As they are, for a job's file.
@@ -117,13 +131,31 @@ impl Endpoints {
         let ask = Arc::new(ask);
         for (at, url) in self.urls.iter().enumerate() {
             let (ask, url, sender) = (Arc::clone(&ask), url.clone(), sender.clone());
-            let chain_id = self.chain_id;
+            let nodes = self.clone();
             // Nobody waits for these threads: each ends with its node's answer, or when that may no longer come.
-            std::thread::spawn(move || {
-                drop(sender.send(Voice { at, said: of_chain(&url, chain_id).and_then(|()| ask(&url)) }))
-            });
+            std::thread::spawn(move || drop(sender.send(Voice { at, said: nodes.one(at, || ask(&url)) })));
         }
         receiver
+    }
+
+    /// Has one node answer, when it is of the chain.
+    fn one<T>(&self, at: usize, ask: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        let known = &self.known[at];
+        if known.load(Ordering::Relaxed) == SILENT {
+            return Err(Fault::Unusable("did not answer in time".to_owned()));
+        }
+        let since = Instant::now();
+        let answer = match self.chain_id.filter(|_| known.load(Ordering::Relaxed) == NEW) {
+            Some(expected) => of_chain(&self.urls[at], expected).and_then(|()| {
+                known.store(OF_CHAIN, Ordering::Relaxed);
+                ask()
+            }),
+            None => ask(),
+        };
+        if matches!(answer, Err(Fault::Unusable(_))) && since.elapsed() >= SLOW {
+            known.store(SILENT, Ordering::Relaxed);
+        }
+        answer
     }
 
     fn question<T: DeserializeOwned + Send + 'static>(
@@ -238,7 +270,7 @@ impl Endpoints {
     pub(super) fn first<T>(&self, what: &str, accept: impl Fn(&str) -> Result<T, Fault>) -> Result<T, Error> {
         let mut problem = format!("give no {what}");
         for (at, url) in self.urls.iter().enumerate() {
-            match of_chain(url, self.chain_id).and_then(|()| accept(url)) {
+            match self.one(at, || accept(url)) {
                 Ok(found) => return Ok(found),
                 Err(fault) => problem += &format!("; {}", self.told(at, &fault)),
             }
@@ -314,13 +346,16 @@ fn next<T>(voices: &mpsc::Receiver<Voice<T>>, is_enough: bool) -> Option<Voice<T
 }
 
 /// Refuses a node of another chain.
-fn of_chain(url: &str, chain_id: Option<u64>) -> Result<(), Fault> {
-    let Some(expected) = chain_id else { return Ok(()) };
+fn of_chain(url: &str, expected: u64) -> Result<(), Fault> {
     let Quantity(said) = rpc::call(url, "eth_chainId", &json!([]), SHORT)?;
     if said == expected {
         return Ok(());
     }
     Err(Fault::Unusable(format!("is of chain {said}, not {expected}")))
+}
+
+fn fresh(count: usize) -> Arc<Vec<AtomicU8>> {
+    Arc::new((0..count).map(|_| AtomicU8::new(NEW)).collect())
 }
 
 /// A URL for messages: paths and names of users may be secrets.

@@ -11,7 +11,7 @@
 //! than signed anew. So a crash at any moment leaves at most one transaction for a nonce, and one nonce for a checkpoint.
 //! What nodes say of errors is quoted and never understood: what became of a transaction is asked for by its hash.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -247,13 +247,30 @@ impl Work {
                     return self.send(checkpoint, &raw, endpoints);
                 }
                 Err(why) => {
-                    let step = self.send(checkpoint, &last, endpoints)?;
-                    let detail = format!("{}; {why}", step.detail);
-                    return Ok(Step { detail, ..step });
+                    // A node may have forgotten it meanwhile, and does not take it back at this price.
+                    let step = self.send(checkpoint, &last, endpoints);
+                    let waits = |detail| Step { state: State::Pending, detail, evidence: None };
+                    return Ok(match step {
+                        Ok(step) if step.evidence.is_some() => step,
+                        Ok(step) => waits(format!("{}; {why}", step.detail)),
+                        Err(_) => waits(format!("transaction {}, nonce {}: {why}", last.hash, last.nonce)),
+                    });
                 }
             }
         }
-        self.send(checkpoint, &last, endpoints)
+        let mut waits = String::new();
+        if !is_next {
+            let others = unsettled(desk, self)?;
+            resend(&others, count, endpoints);
+            if others.iter().all(|other| other.nonce != count) {
+                waits = format!("; waits for a transaction of {} with nonce {count}", self.recorder);
+            }
+        }
+        let mut step = self.send(checkpoint, &last, endpoints)?;
+        if step.state == State::Pending {
+            step.detail += &waits;
+        }
+        Ok(step)
     }
 
     /// Signs the first transaction, or the next one after its nonce was used by something else, and sends it.
@@ -273,8 +290,9 @@ impl Work {
             Err(why) => return Ok(Step { state: State::Pending, detail: format!("not sent: {why}"), evidence: None }),
         };
         let mut nonce = self.count(endpoints, "pending")?;
-        let taken = reserved(desk, self)?;
-        while taken.contains(&nonce) {
+        let others = unsettled(desk, self)?;
+        resend(&others, nonce, endpoints);
+        while others.iter().any(|other| other.nonce == nonce) {
             nonce += 1;
         }
         let sent = self.sign(checkpoint, nonce, offer, endpoints, desk)?;
@@ -308,7 +326,7 @@ impl Work {
                 return Err(endpoints.refuse(format!("know no contract at {to} on chain {}", self.chain_id), help));
             }
         }
-        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }]);
+        let call = json!([{ "from": self.recorder, "to": to, "data": hex::encode(&data) }, "latest"]);
         let gas = endpoints.reached("the gas that it takes", "eth_estimateGas", call)?;
         let gas_limit = gas.saturating_add(gas / 5);
         let unsigned = offer.transaction(self.chain_id, nonce, gas_limit, Some(to), data);
@@ -404,19 +422,27 @@ fn included(block: &InBlock, chain_id: u64, is_final: bool, evidence: Evidence) 
     Step { state, detail, evidence: Some(evidence) }
 }
 
-/// Nonces of this account that other jobs of the log have signed for and that may not be on the chain for good.
-fn reserved(desk: &Desk<'_>, work: &Work) -> Result<BTreeSet<u64>, Error> {
-    let mut nonces = BTreeSet::new();
+/// What other jobs of the log signed for this account and what may not be on the chain for good, in the order of nonces; of
+/// one nonce the newest.
+fn unsettled(desk: &Desk<'_>, work: &Work) -> Result<Vec<Sent>, Error> {
+    let mut sent = BTreeMap::new();
     for (size, name, job) in desk.jobs.all()? {
         let is_other = size != desk.size || name != work.name();
         if let Order::Evm(other) = job.order
             && (is_other && !job.state.is_done())
             && (other.chain_id, other.recorder) == (work.chain_id, work.recorder)
         {
-            nonces.extend(other.sent.iter().map(|sent| sent.nonce));
+            sent.extend(other.sent.into_iter().map(|sent| (sent.nonce, sent)));
         }
     }
-    Ok(nonces)
+    Ok(sent.into_values().collect())
+}
+
+/// What was signed and never sent, or forgotten by the nodes, would hold up everything behind it.
+fn resend(others: &[Sent], from: u64, endpoints: &Endpoints) {
+    for other in others.iter().filter(|other| other.nonce >= from) {
+        broadcast(endpoints, &other.raw.0);
+    }
 }
 
 /// Hash and bytes of a transaction, signed.
