@@ -121,7 +121,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>> {
     maker.case("good-alone", story, ["both", "two-alone"], "unanchored", "");
     maker.case("none-asked", "no witness is asked for", ["bare", "none"], "unanchored", "");
     let story = "a log in [[log]] as well, without a witness";
-    maker.case("downgraded", story, ["bare", "two"], "unknown", "witnesses: 0 of 3");
+    maker.case("downgraded", story, ["bare", "two"], "unknown", "0 of 3; asked for");
     maker.bundle("first", &good, &with(&[1])?)?;
     maker.case("one-short", "one of two witnesses", ["first", "two"], "unknown", "1 of 3: w1");
     maker.case("all-asked", "two, and all three are asked for", ["both", "all"], "unknown", "all of w1, w2, w3");
