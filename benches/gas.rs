@@ -1,7 +1,7 @@
 //! What an anchor costs and how large its proof is, on a node of its own: one Markdown table.
 //!
-//! Run: `eval "$(fixtures/services/chain.sh)" && cargo bench -p countermark --bench gas -- docs/anchoring.md`. With the path
-//! of a file, the table there between the lines `<!-- gas -->` and `<!-- /gas -->` is replaced.
+//! Run: `eval "$(fixtures/services/chain.sh)" && cargo bench -p countermark --bench gas -- docs/anchoring.md README.md`. With
+//! the paths of files, the table there between the lines `<!-- gas -->` and `<!-- /gas -->` is replaced.
 
 #[path = "../tests/chain/anvil.rs"]
 #[allow(dead_code)]
@@ -150,7 +150,7 @@ fn main() {
          bytes; each further byte costs 40, and padding 10, up to a full word of 32.\n"
     );
     print!("{text}");
-    if let Some(path) = std::env::args().skip(1).find(|argument| !argument.starts_with('-')) {
+    for path in std::env::args().skip(1).filter(|argument| !argument.starts_with('-')) {
         const MARKS: [&str; 2] = ["<!-- gas -->\n", "<!-- /gas -->"];
         let page = std::fs::read_to_string(&path).unwrap();
         let start = page.find(MARKS[0]).expect("<!-- gas -->") + MARKS[0].len();
