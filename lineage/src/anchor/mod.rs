@@ -14,6 +14,7 @@ pub mod cosignature;
 pub mod entry;
 pub mod evm;
 pub mod fork;
+mod members;
 pub mod note;
 pub mod ots;
 pub mod proof;
@@ -41,7 +42,7 @@ pub struct Anchor {
 
 /// What shows that a checkpoint is held somewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", try_from = "members::Members")]
 pub enum Evidence {
     /// An ERC-7053 event whose data is the checkpoint.
     Evm(evm::EventProof),

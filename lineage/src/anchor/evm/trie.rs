@@ -13,6 +13,9 @@ use crate::bundle::Bytes;
 /// Nodes of a proof, together, in bytes. One receipt with very many events is larger, and no anchor.
 pub const MAX_NODES: usize = 256 << 10;
 
+/// How many they can be: one for each digit of the longest index, and the root.
+pub const MAX_PROOF: usize = 64;
+
 /// Below it, a node stands in its parent as it is; from it on, its hash does.
 const HASHED: usize = 32;
 
