@@ -21,7 +21,7 @@ impl Examiner<'_> {
     /// What nobody whom the policy knows vouches for proves nothing, and takes nothing away either.
     pub(super) fn anchor(&self, statement: &Statement, place: Option<&Place>, required: bool, rows: &mut Rows) {
         let judged = self.judged("", statement, place, rows);
-        conclude(self.policy, judged, !self.anchors.is_empty(), required, rows);
+        conclude(self.policy, judged, &("the bundle", !self.anchors.is_empty()), required, rows);
     }
 
     /// Says what is known of the time of an ancestor's release: the earliest bound. None of it is asked for.
@@ -65,15 +65,16 @@ impl Examiner<'_> {
     }
 }
 
-/// Says what the anchors of one checkpoint come to, and whether what is asked for is among them. `are_there`: somebody gave
-/// some, if only of other checkpoints.
+/// Says what the anchors of one checkpoint come to, and whether what is asked for is among them. `given` says what was to
+/// hold some, and whether it does, if only of other checkpoints.
 pub(super) fn conclude(
     policy: &Policy,
     judged: Vec<(AnchorKind, &Standing)>,
-    are_there: bool,
+    given: &(&str, bool),
     required: bool,
     rows: &mut Rows,
 ) {
+    let (holder, are_there) = given;
     let mut established = vec![];
     let mut others = vec![];
     for (kind, standing) in judged {
@@ -96,7 +97,7 @@ pub(super) fn conclude(
             rows.add("anchor", State::Verified, format!("one is enough{there}"));
         }
     } else if rule.is_required() || required {
-        let held = if are_there { "none of those that are there counts as one" } else { "none is there" };
+        let held = if *are_there { format!("none of {holder} counts as one") } else { format!("{holder} holds none") };
         rows.add("anchor", State::Unknown, format!("{needed} is required and {held}{there}"));
     } else if established.is_empty() {
         let detail = format!("none; the time rests on the signer's word and on the log{there}");

@@ -179,5 +179,5 @@ fn judge_anchors(
 ) {
     let outside = Outside { policy: trust.policy, blocks: request.belief.blocks };
     let judged = Anchors::judge(anchors, checkpoints, &outside, trust, rows);
-    conclude(trust.policy, judged.of(checkpoint), !anchors.is_empty(), request.require_anchor, rows);
+    conclude(trust.policy, judged.of(checkpoint), &("the file", !anchors.is_empty()), request.require_anchor, rows);
 }
