@@ -28,7 +28,8 @@ fn trusts(authority: &Authority) -> String {
 
 fn token(world: &World) -> Vec<u8> {
     let name = fs::read_dir(world.held("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let name = name.filter(|name| name.starts_with("rfc3161-") && name.ends_with(".json")).next().unwrap();
+    let mut name = name;
+    let name = name.find(|name| name.starts_with("rfc3161-") && name.ends_with(".json")).unwrap();
     let anchor: Anchor = serde_json::from_slice(&fs::read(world.held(&name)).unwrap()).unwrap();
     let Evidence::Rfc3161(token) = anchor.evidence else { panic!() };
     token.token.0

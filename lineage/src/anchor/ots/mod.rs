@@ -1,6 +1,6 @@
 //! OpenTimestamps: a digest, operations on it, and attestations of what they lead to.
 //!
-//! [`file`] and [`tree`] are the format of the reference library; [`operation`] and [`attestation`] its parts; [`bitcoin`]
+//! [`mod@file`] and [`tree`] are the format of the reference library; [`operation`] and [`attestation`] its parts; [`bitcoin`]
 //! are the blocks that it leads to. [`check`] judges a proof together with the headers that were kept with it.
 //!
 //! What a path proves: each operation either keeps all of its input or is a hash, so whoever knew the Merkle root when the
