@@ -157,7 +157,7 @@ fn a_release_needs_as_many_witnesses_as_the_policy_says() {
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["size"], &told["quorum"]["met"]), (&22.into(), &true.into()), "{told}");
     assert!(told["answers"].as_array().unwrap().iter().all(|answer| answer["state"] == "cosigned"), "{told}");
-    // Two witnesses saw the older checkpoint under which the first release is proved, and three the newer: it moves there.
+    // Two witnesses saw the checkpoint under which the release is proved, three the newer one: it moves there.
     expect(folder, &["anchor", "upgrade", "log", "data.csv.provenance.json"], 0);
     let (told, _) = expect(folder, &verify, 0);
     assert!(told.contains("3 of 3: w1 at 2") && told.contains("under 22 entries"), "{told}");
