@@ -33,7 +33,8 @@ pub struct Asked {
 pub enum Reply {
     /// It cosigned at this time, in Unix seconds.
     Cosigned(u64),
-    /// It has seen more of this log than is here: an older copy was restored, or somebody else signs with the log's key.
+    /// It has seen more of this log than is here: an older copy was restored, or somebody else signs with the log's
+    /// key.
     Ahead(u64),
     /// It has seen another tree of this log.
     Forked(String),
