@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use countermark::io::log::Log;
 use countermark::lineage::anchor::checkpoint::Checkpoint;
+use countermark::lineage::anchor::cose;
 use countermark::lineage::anchor::cosignature::{self, WitnessKey};
 use countermark::lineage::anchor::note::VerifierKey;
 use countermark::lineage::anchor::witness::Request;
@@ -535,5 +536,55 @@ fn another_witness_cosigns_and_its_checker_accepts_our_proofs() {
         assert!(run.status.success(), "{index}: {}", String::from_utf8_lossy(&run.stderr));
         fs::write(&file, "something else").unwrap();
         assert!(!check().status.success(), "{index}");
+    }
+}
+
+/// Another implementation of COSE reads what is exported, and a log of one entry has nothing to export.
+#[test]
+fn cose_receipts_are_accepted_by_another_implementation() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    expect(folder, &["keygen", "--out", "keys"], 0);
+    let log = Log::create(&folder.join("log"), Some("log.example/exported")).unwrap();
+    let export = |index: &str, kind: &str, code: i32| {
+        let out = format!("{kind}-{index}");
+        expect(folder, &["anchor", "export", "log", index, "--format", kind, "--out", &out], code).1
+    };
+    let refused = export("0", "cose-receipt", 2);
+    assert!(refused.contains("a log of one entry has no COSE receipt") && refused.contains("help:"), "{refused}");
+    for index in 1..4 {
+        fs::write(folder.join("data.csv"), format!("a\n{index}\n")).unwrap();
+        expect(folder, &["sign", "data.csv", "--key", "keys/owner.key", "--log", "log"], 0);
+    }
+    let refused = export("4", "scitt", 2);
+    assert!(refused.contains('4'), "{refused}");
+    let verifier = log.verifier().clone();
+    for index in ["0", "1", "2", "3"] {
+        for kind in ["entry", "cose-receipt", "scitt"] {
+            export(index, kind, 0);
+        }
+        let read = |kind: &str| fs::read(folder.join(format!("{kind}-{index}"))).unwrap();
+        let (entry, receipt) = (read("entry"), read("cose-receipt"));
+        assert_eq!(cose::verify_inclusion(&receipt, &verifier, &entry).unwrap(), (4, index.parse().unwrap()));
+        assert_eq!(cose::split_transparent(&read("scitt")).unwrap(), (entry, vec![receipt]));
+    }
+    export("2", "cose-consistency", 0);
+    let head = |size: u64| {
+        let entries: Vec<Hash> = (0..size).map(|index| tree::leaf(&log.entry(index).unwrap())).collect();
+        Checkpoint { size, root: tree::root(&entries) }
+    };
+    let receipt = fs::read(folder.join("cose-consistency-2")).unwrap();
+    cose::verify_consistency(&receipt, &verifier, &head(2), &head(4)).unwrap();
+
+    let Some(python) = std::env::var_os("COUNTERMARK_PYCOSE") else {
+        eprintln!("skipped: COSE receipts by pycose: COUNTERMARK_PYCOSE is not set (fixtures/services/cose.sh)");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/foreign/cose_receipt.py");
+    for index in ["0", "1", "2", "3"] {
+        let files = ["entry", "cose-receipt", "scitt"].map(|kind| folder.join(format!("{kind}-{index}")));
+        let run = Command::new(&python).arg(&script).arg(verifier.to_string()).args(&files).output().unwrap();
+        assert!(run.status.success(), "{index}: {}", String::from_utf8_lossy(&run.stderr));
+        assert_eq!(String::from_utf8_lossy(&run.stdout).trim(), format!("{index} 4"));
     }
 }

@@ -3,7 +3,7 @@
 
 #[allow(dead_code, reason = "shared with tests that need all of it")]
 #[path = "../../lineage/io/tests/authority/mod.rs"]
-mod authority;
+pub mod authority;
 
 use std::fs;
 use std::path::PathBuf;

@@ -9,9 +9,13 @@ mod bundle;
 mod certificates;
 mod content;
 mod embedded;
+mod evm;
 mod keys;
+mod log;
 mod oms;
 mod policy;
+mod stamps;
+mod witness;
 
 use std::error::Error;
 use std::fs;
@@ -121,7 +125,18 @@ fn main() -> Result<()> {
     let fixtures = std::env::args().nth(1).map(PathBuf::from);
     let fixtures = fixtures.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures"));
     let world = World::new(fixtures.join("cases"))?;
-    let areas = [bundle::cases, content::cases, embedded::cases, keys::cases, oms::cases, policy::cases];
+    let areas = [
+        bundle::cases,
+        content::cases,
+        embedded::cases,
+        evm::cases,
+        keys::cases,
+        log::cases,
+        oms::cases,
+        policy::cases,
+        stamps::cases,
+        witness::cases,
+    ];
     let cases = areas.into_iter().map(|area| area(&world)).collect::<Result<Vec<_>>>()?.concat();
     fs::write(fixtures.join("index.json"), serde_json::to_string_pretty(&cases)? + "\n")?;
     Ok(())

@@ -284,7 +284,7 @@ fn verification_counts_voices() {
         Nodes::of(&Policy { chains: vec![chain], ..Policy::default() }).unwrap()
     };
     let standing = |nodes: &Nodes, hash: &Word| nodes.standing(31337, number, hash);
-    let one = nodes(&[good.clone()], None);
+    let one = nodes(std::slice::from_ref(&good), None);
     let vouched = standing(&one, &hash).unwrap().unwrap();
     assert!(!vouched.is_final && vouched.source.contains("alone"), "{vouched:?}");
     assert_eq!(standing(&one, &Word::default()).unwrap(), None);

@@ -209,7 +209,7 @@ fn jobs_of_one_account_do_not_share_nonces() {
     for (job, nonce) in [(&first, 0), (&second, 1), (&third, 2)] {
         assert!(job.detail.contains(&format!("nonce {nonce},")), "{}", job.detail);
     }
-    let first = world.advance(&first).unwrap();
+    // The second had it sent again, so that it waits for nothing.
     world.anvil.mine(1);
     for job in [first, second, third] {
         assert_eq!(state(&world.advance(&job).unwrap()), State::Included);

@@ -2,6 +2,7 @@
 
 mod hand_overs;
 mod lists;
+mod witnesses;
 
 use std::fs;
 use std::path::PathBuf;

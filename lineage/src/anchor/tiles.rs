@@ -100,7 +100,7 @@ impl Name {
     /// [`Error::Input`] when it holds fewer, or is no tile or bundle.
     pub fn cut(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         let length = match *self {
-            Name::Tile { width, .. } => (bytes.len() % 32 == 0).then_some(width as usize * 32),
+            Name::Tile { width, .. } => bytes.len().is_multiple_of(32).then_some(width as usize * 32),
             Name::Bundle { width, .. } => {
                 let entries = decode_bundle(&bytes)?;
                 let first = entries.get(..width as usize);

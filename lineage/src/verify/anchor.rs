@@ -79,7 +79,7 @@ pub(super) fn conclude(
     for (kind, standing) in judged {
         match standing {
             Standing::Bound(bound) => {
-                rows.add(&format!("anchor {}", kind.as_str()), State::Verified, told(&bound));
+                rows.add(&format!("anchor {}", kind.as_str()), State::Verified, told(bound));
                 established.push(kind);
             }
             Standing::Pending(who) => others.push(format!("{}: pending, {who}", kind.as_str())),

@@ -168,7 +168,8 @@ impl Calendars {
             asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
         });
         for (url, answer) in answers {
-            match answer.and_then(|node| proof.graft(&proof.commitment.clone(), &node)) {
+            let known = answer.and_then(|node| self.without_strangers(&proof.commitment, node));
+            match known.and_then(|node| proof.graft(&proof.commitment.clone(), &node)) {
                 Ok(()) => _ = self.answered.insert(url),
                 Err(problem) => warnings.push(format!("{}: {problem}", printable(&url, 100))),
             }
@@ -179,19 +180,30 @@ impl Calendars {
     fn ask_for_more(&self, proof: &mut Proof, warnings: &mut Vec<String>) {
         for (message, uri) in proof.pending() {
             let told = printable(&uri, 100);
-            if !self.may_ask(&uri) {
-                warnings.push(format!("{told} was named by a calendar and is none that was asked for"));
-                continue;
+            let known = fetch(&uri, &message).and_then(|node| match node {
+                Some(node) => proof.graft(&message, &self.without_strangers(&message, node)?),
+                None => Ok(()),
+            });
+            if let Err(problem) = known {
+                warnings.push(format!("{told}: {problem}"));
             }
-            match fetch(&uri, &message) {
-                Ok(None) => {}
-                Ok(Some(node)) => {
-                    if let Err(problem) = proof.graft(&message, &node) {
-                        warnings.push(format!("{told}: {problem}"));
-                    }
-                }
-                Err(problem) => warnings.push(format!("{told}: {problem}")),
+        }
+    }
+
+    /// What a calendar knows, without promises in the name of others: nobody would keep them, and some programs look no
+    /// further than the first promise.
+    fn without_strangers(&self, message: &[u8], mut node: Node) -> Result<Node, String> {
+        let mut stranger = None;
+        node.prune(message, &mut |_, attestation| match attestation {
+            Attestation::Pending(uri) if !self.may_ask(uri) => {
+                stranger = Some(uri.clone());
+                false
             }
+            _ => true,
+        });
+        match stranger.filter(|_| node.is_empty()) {
+            Some(uri) => Err(format!("promises in the name of {}, which was not asked", printable(&uri, 100))),
+            None => Ok(node),
         }
     }
 

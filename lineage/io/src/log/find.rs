@@ -83,7 +83,8 @@ impl Log {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = files::read(&path, u64::MAX - 1)?;
+        // A crash may have written records twice, not more.
+        let bytes = files::read(&path, size.saturating_mul(4 * HALF as u64).saturating_add(4096))?;
         let (records, rest) = bytes.as_chunks::<{ 2 * HALF }>();
         if !rest.is_empty() {
             return Err(Error::refused(&path, "is cut short", HELP));

@@ -173,18 +173,35 @@ impl Log {
     /// # Errors
     /// [`Error::Refused`] when the log is shorter.
     pub fn entry(&self, index: u64) -> Result<Vec<u8>, Error> {
-        let size = self.head()?.size;
-        if index >= size {
-            let help = format!("it holds {size}, counted from 0");
-            return Err(Error::refused(&self.folder, format!("has no entry {index}"), help));
+        let mut entries = self.bundle(index / WIDTH)?;
+        let at = (index % WIDTH) as usize;
+        if at >= entries.len() {
+            return Err(self.shorter(index));
         }
-        let name = Name::Bundle { index: index / WIDTH, width: width_at(0, index / WIDTH, size) };
-        let bundle = self.tiles(size).read(&name)?;
-        let entries = tiles::decode_bundle(&bundle)?;
-        let entry = entries.get((index % WIDTH) as usize).map(|entry| entry.to_vec());
-        entry.ok_or_else(|| {
-            Error::refused(&self.folder.join(name.path()), "is cut short", "restore the log from a copy")
-        })
+        Ok(entries.swap_remove(at))
+    }
+
+    /// The entries `256 · number` and following, up to 256.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the log is shorter.
+    pub fn bundle(&self, number: u64) -> Result<Vec<Vec<u8>>, Error> {
+        let size = self.head()?.size;
+        let name = Name::Bundle { index: number, width: width_at(0, number, size) };
+        if name.width() == 0 {
+            return Err(self.shorter(number.saturating_mul(WIDTH)));
+        }
+        let bytes = self.tiles(size).read(&name)?;
+        let entries = tiles::decode_bundle(&bytes)?;
+        if entries.len() as u64 != name.width() {
+            let help = "restore the log from a copy";
+            return Err(Error::refused(&self.folder.join(name.path()), "is not a bundle of its width", help));
+        }
+        Ok(entries.into_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    fn shorter(&self, index: u64) -> Error {
+        Error::refused(&self.folder, format!("has no entry {index}"), "ask `anchor status` how many it holds")
     }
 
     /// Proofs that these entries are in the log, all under the checkpoint that is published now.

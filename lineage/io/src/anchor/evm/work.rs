@@ -11,7 +11,7 @@
 //! than signed anew. So a crash at any moment leaves at most one transaction for a nonce, and one nonce for a checkpoint.
 //! What nodes say of errors is quoted and never understood: what became of a transaction is asked for by its hash.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -266,7 +266,19 @@ impl Work {
                 }
             }
         }
-        self.send(checkpoint, &last, endpoints)
+        let mut waits = String::new();
+        if !is_next {
+            let others = unsettled(desk, self)?;
+            resend(&others, count, endpoints);
+            if others.iter().all(|other| other.nonce != count) {
+                waits = format!("; waits for a transaction of {} with nonce {count}", self.recorder);
+            }
+        }
+        let mut step = self.send(checkpoint, &last, endpoints)?;
+        if step.state == State::Pending {
+            step.detail += &waits;
+        }
+        Ok(step)
     }
 
     /// Signs the first transaction, or the next one after its nonce was used by something else, and sends it.
@@ -286,8 +298,9 @@ impl Work {
             Err(why) => return Ok(Step { state: State::Pending, detail: format!("not sent: {why}"), evidence: None }),
         };
         let mut nonce = self.count(endpoints, "pending")?;
-        let taken = reserved(desk, self)?;
-        while taken.contains(&nonce) {
+        let others = unsettled(desk, self)?;
+        resend(&others, nonce, endpoints);
+        while others.iter().any(|other| other.nonce == nonce) {
             nonce += 1;
         }
         let sent = self.sign(checkpoint, nonce, offer, endpoints, desk)?;
@@ -438,19 +451,27 @@ fn included(block: &InBlock, chain_id: u64, is_final: bool, evidence: Evidence) 
     Step { state, detail, evidence: Some(evidence) }
 }
 
-/// Nonces of this account that other jobs of the log have signed for and that may not be on the chain for good.
-fn reserved(desk: &Desk<'_>, work: &Work) -> Result<BTreeSet<u64>, Error> {
-    let mut nonces = BTreeSet::new();
+/// What other jobs of the log signed for this account and what may not be on the chain for good, in the order of nonces; of
+/// one nonce the newest.
+fn unsettled(desk: &Desk<'_>, work: &Work) -> Result<Vec<Sent>, Error> {
+    let mut sent = BTreeMap::new();
     for (size, name, job) in desk.jobs.all()? {
         let is_other = size != desk.size || name != work.name();
         if let Order::Evm(other) = job.order
             && (is_other && !job.state.is_done())
             && (other.chain_id, other.recorder) == (work.chain_id, work.recorder)
         {
-            nonces.extend(other.sent.iter().map(|sent| sent.nonce));
+            sent.extend(other.sent.into_iter().map(|sent| (sent.nonce, sent)));
         }
     }
-    Ok(nonces)
+    Ok(sent.into_values().collect())
+}
+
+/// What was signed and never sent, or forgotten by the nodes, would hold up everything behind it.
+fn resend(others: &[Sent], from: u64, endpoints: &Endpoints) {
+    for other in others.iter().filter(|other| other.nonce >= from) {
+        broadcast(endpoints, &other.raw.0);
+    }
 }
 
 /// Hash and bytes of a transaction, signed.
