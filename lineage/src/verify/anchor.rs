@@ -126,6 +126,7 @@ impl Anchors {
                 rows.add(&row, State::Invalid, "holds a checkpoint to which no proof here leads");
             } else if let Some(standing) = rows.attempt(&row, anchor::check(anchor, outside)) {
                 let standing = revoked_authority(anchor, trust).map_or(standing, Standing::Unjudged);
+                let standing = of_the_future(&standing, trust.now).map_or(standing, Standing::Unjudged);
                 anchors.0.entry(anchor.checkpoint.clone()).or_default().push((kind, standing));
             }
         }
@@ -151,6 +152,16 @@ pub(super) fn checkpoints(bundle: &Bundle) -> BTreeSet<String> {
         .flat_map(|record| record.receipt.iter().chain(record.marks.iter().filter_map(|mark| mark.receipt.as_ref())));
     let proofs = receipts.filter_map(|receipt| Proof::parse(&receipt.proof).ok());
     proofs.filter_map(|proof| note::without_others(&proof.checkpoint)).collect()
+}
+
+/// Why a bound does not count yet, if so: nothing was held by then when the verdict is asked for as of an earlier time.
+fn of_the_future(standing: &Standing, now: i64) -> Option<String> {
+    match standing {
+        Standing::Bound(bound) if bound.time > now.saturating_add(CLOCKS) => {
+            Some(format!("is of after the time judged by: {}, {}", rfc3339(bound.time), bound.source))
+        }
+        _ => None,
+    }
 }
 
 /// Why an authority's word no longer counts, if one of its certificates was revoked, by the policy or by a list.
