@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Examiner, Rows, Trust};
+use super::{Belief, Examiner, Rows, Trust};
 use crate::anchor::proof::{Place, Proof};
 use crate::anchor::{self, Anchor, Bound, Evidence, Standing, note};
 use crate::bundle::Bundle;
@@ -175,6 +175,19 @@ fn revoked_authority(anchor: &Anchor, trust: &Trust<'_>) -> Option<String> {
         let reason = trust.revoked(&Target::Certificate(certificate))?;
         Some(format!("its authority's certificate {} was {reason}", certificate.short()))
     })
+}
+
+/// The earliest time before which a checkpoint existed, by these anchors and as a verdict would have it.
+pub fn held_since(anchors: &[Anchor], checkpoint: &str, belief: &Belief<'_>) -> Option<(AnchorKind, Bound)> {
+    let (no_policy, mut rows) = (Policy::default(), Rows::default());
+    let trust = Trust::new(belief, &no_policy, &[], &mut rows);
+    let outside = anchor::Trust { policy: trust.policy, blocks: belief.blocks };
+    let judged = Anchors::judge(anchors, &[checkpoint.to_owned()].into(), &outside, &trust, &mut rows);
+    let bounds = judged.of(checkpoint).into_iter().filter_map(|(kind, standing)| match standing {
+        Standing::Bound(bound) => Some((kind, bound.clone())),
+        Standing::Pending(_) | Standing::Unjudged(_) => None,
+    });
+    bounds.min_by_key(|(_, bound)| bound.time)
 }
 
 fn told(bound: &Bound) -> String {
