@@ -1,8 +1,10 @@
-//! Size of a whole receipt of a release that is anchored in a block, and what it costs to make and to check, as Markdown.
+//! Size of a whole receipt of a release that is anchored in a block, and what it costs to make and to check, as
+//! Markdown.
 //!
-//! Run: `cargo bench -p countermark --bench anchor`. The block holds 150 commits of ERC-7053, the log 1,000,000 entries.
-//! Binary is the plain concatenation of the parts, each behind its length in four bytes: entry, tlog-proof, header, every
-//! node; the checkpoint stands in the tlog-proof, and chain, index and log take 20 bytes. In the bundle they are JSON.
+//! Run: `cargo bench -p countermark --bench anchor`. The block holds 150 commits of ERC-7053, the log 1,000,000
+//! entries. Binary is the plain concatenation of the parts, each behind its length in four bytes: entry, tlog-proof,
+//! header, every node; the checkpoint stands in the tlog-proof, and chain, index and log take 20 bytes. In the bundle
+//! they are JSON.
 
 #[allow(dead_code)]
 #[path = "../lineage/tests/evm/block.rs"]

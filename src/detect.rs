@@ -13,6 +13,7 @@ use crate::mark::open_model;
 pub use crate::marks::CommittedBefore;
 use crate::marks::{self, MAX_RECORD};
 use crate::progress::Meter;
+use crate::trust::Trust;
 use crate::{Error, Progress};
 
 /// Where to look, and for which marks.
@@ -90,11 +91,13 @@ pub fn detect(request: &DetectRequest, progress: &impl Progress) -> Result<Detec
             let best = records.opened.iter().position(|opened| opened.mark_id() == report.mark_id).unwrap_or_default();
             let (record, commitment) = (&records.paths[best], &records.commitments[best]);
             let note = marks::read_note(record);
-            let policy = keyset::load_policy(&keyset::beside(key, "policy.toml")).unwrap_or_default();
+            // With the revocation lists that lie by it, as for a verdict.
+            let trust = Trust::load(Some(&keyset::beside(key, "policy.toml")), &[], &[]).unwrap_or_default();
             let logged = note.as_ref().and_then(|note| note.logged.as_ref());
-            let place = logged.and_then(|logged| marks::place(logged, commitment, &owner.owner, &policy));
+            let place =
+                logged.and_then(|logged| marks::place(logged, commitment, &owner.owner, trust.policy.as_ref()?));
             let anchors = logged.map_or(&[][..], |logged| &logged.anchors);
-            let committed_before = place.as_ref().and_then(|place| marks::committed_before(anchors, place, &policy));
+            let committed_before = place.as_ref().and_then(|place| marks::committed_before(anchors, place, &trust));
             Ok(Detection {
                 detected: report.verdict == Verdict::Detected,
                 base_is_committed: base.map(|root| root.0 == commitment.transcript.base_digest),

@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use countermark_io::files;
+use countermark_lineage::anchor::Anchor;
 use countermark_lineage::anchor::entry::{Entry, EntryType};
 use countermark_lineage::anchor::note::VerifierKey;
 use countermark_lineage::anchor::proof::{Place, Proof};
-use countermark_lineage::anchor::{self, Anchor, Standing};
 use countermark_lineage::bundle::Receipt;
 use countermark_lineage::credential::keys::{PrivateKey, PublicKey};
 use countermark_lineage::credential::policy::{AnchorKind, Policy};
 use countermark_lineage::digest::Hash;
 use countermark_lineage::graph::statement::rfc3339;
 use countermark_lineage::verdict::State;
-use countermark_lineage::verify::log_trust;
+use countermark_lineage::verify::{held_since, log_trust};
 use countermark_watermark::{Commitment, recipient_commitment};
 use serde::{Deserialize, Serialize};
 
+use crate::trust::Trust;
 use crate::{Error, keyset};
 
 pub(crate) const MAX_RECORD: u64 = 1 << 20;
@@ -169,13 +170,7 @@ pub(crate) fn place(logged: &Logged, commitment: &Commitment, owner: &PublicKey,
 }
 
 /// The earliest time before which the checkpoint of this place existed, by the word of somebody whom the policy knows.
-pub(crate) fn committed_before(anchors: &[Anchor], place: &Place, policy: &Policy) -> Option<CommittedBefore> {
-    let trust = anchor::Trust { policy, blocks: None };
-    let held = anchors.iter().filter(|anchor| anchor.checkpoint == place.anchored);
-    let bounds = held.filter_map(|held| match anchor::check(held, &trust) {
-        Ok(Standing::Bound(bound)) => Some((held.evidence.kind(), bound)),
-        _ => None,
-    });
-    let (kind, bound) = bounds.min_by_key(|(_, bound)| bound.time)?;
+pub(crate) fn committed_before(anchors: &[Anchor], place: &Place, trust: &Trust) -> Option<CommittedBefore> {
+    let (kind, bound) = held_since(anchors, &place.anchored, &trust.belief(keyset::now()))?;
     Some(CommittedBefore { time: rfc3339(bound.time), kind, source: bound.source, is_final: bound.is_final })
 }

@@ -251,7 +251,7 @@ enum Believed {
     Key(PublicKey),
     Certificates(Vec<Vec<u8>>),
     Sigstore(TrustedRoot),
-    Policy(countermark_lineage::credential::policy::Policy),
+    Policy(Box<countermark_lineage::credential::policy::Policy>),
 }
 
 impl Believed {
@@ -280,7 +280,7 @@ impl Believed {
                 let parsed = TrustedRoot::parse(&files::read(root, MAX_ROOT)?);
                 Believed::Sigstore(parsed.map_err(|error| refuse(root, error.problem(), "name a trusted_root.json"))?)
             }
-            By::Policy(path) => Believed::Policy(keyset::load_policy(path)?),
+            By::Policy(path) => Believed::Policy(Box::new(keyset::load_policy(path)?)),
         })
     }
 

@@ -134,6 +134,17 @@ fn killed_while_submitting_never_signs_twice() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
     };
+    // Every job goes on to its end, whatever was killed before. The node may be a moment behind.
+    let settle = || {
+        let mut last = (3, String::new(), String::new());
+        for _ in 0..20 {
+            last = countermark(at, &["anchor", "upgrade", "log"]);
+            if last.0 == 0 {
+                return;
+            }
+        }
+        panic!("{last:?}");
+    };
     let since = std::time::Instant::now();
     log.append(&[b"first".to_vec()]).unwrap();
     assert_eq!(countermark(at, &submit).0, 0);
@@ -158,11 +169,11 @@ fn killed_while_submitting_never_signs_twice() {
         // Half of them are gone on with only after the next kill.
         if round % 2 == 0 {
             let (code, stdout, stderr) = countermark(at, &submit);
-            assert_eq!(code, 0, "round {round}: {stdout}{stderr}");
+            assert!(matches!(code, 0 | 3), "round {round}: {stdout}{stderr}");
+            settle();
         }
     }
-    let (code, stdout, stderr) = countermark(at, &["anchor", "upgrade", "log"]);
-    assert_eq!(code, 0, "{stdout}{stderr}");
+    settle();
     eprintln!("{killed} of {ROUNDS} were killed before their end");
     assert!(killed >= ROUNDS / 3, "{killed}");
 

@@ -152,13 +152,12 @@ fn a_release_needs_as_many_witnesses_as_the_policy_says() {
         expect(folder, &["sign", "more.csv", "--key", "keys/owner.key", "--log", "log", "--out", "more.json"], 0);
     }
     servers[2] = Server::start(&folder.join("w3"));
-    fs::write(folder.join("quorum.txt"), text.replace("http://127.0.0.1", "http://127.0.0.1")).unwrap();
     let arguments = ["anchor", "witness", "ask", "log", "--witness", &servers[2].asked(), "--policy", "quorum.txt"];
     let (told, _) = expect(folder, &[&arguments[..], &["--format", "json"]].concat(), 0);
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&told["size"], &told["quorum"]["met"]), (&22.into(), &true.into()), "{told}");
     assert!(told["answers"].as_array().unwrap().iter().all(|answer| answer["state"] == "cosigned"), "{told}");
-    // The first release stays under the older checkpoint: three witnesses saw the newer one, so that is where it moves to.
+    // Two witnesses saw the checkpoint under which the release is proved, three the newer one: it moves there.
     expect(folder, &["anchor", "upgrade", "log", "data.csv.provenance.json"], 0);
     let (told, _) = expect(folder, &verify, 0);
     assert!(told.contains("3 of 3: w1 at 2") && told.contains("under 22 entries"), "{told}");
@@ -175,8 +174,8 @@ fn log_key(origin: &str) -> (ed25519_dalek::SigningKey, VerifierKey) {
     (key, verifier)
 }
 
-/// Two forks of one log ask a witness at random, and it is killed 200 times, at any moment. Whatever it has answered, it
-/// never answers for an older size or another tree; and what it has signed is always what it has written.
+/// Two forks of one log ask a witness at random, and it is killed 200 times, at any moment. Whatever it has answered,
+/// it never answers for an older size or another tree; and what it has signed is always what it has written.
 #[test]
 fn killed_two_hundred_times_under_load_it_never_goes_back() {
     const KILLS: usize = 200;

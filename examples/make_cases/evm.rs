@@ -1,4 +1,5 @@
-//! Anchors in blocks of a chain. The blocks are our own: anybody can make them, and the policy pins the one that counts.
+//! Anchors in blocks of a chain. The blocks are our own: anybody can make them, and the policy pins the one that
+//! counts.
 
 #[allow(dead_code)]
 #[path = "../../lineage/tests/evm/block.rs"]

@@ -33,6 +33,7 @@ use crate::graph::statement::{Parent, Statement, rfc3339};
 use crate::verdict::{Check, SCHEMA, SCHEMA_OF_PART, State, Verdict, printable};
 
 use anchor::Anchors;
+pub use anchor::held_since;
 pub use trust::{Belief, Named};
 use trust::{CLOCK_SKEW, Standing, Trust};
 pub use witnesses::{log_trust, quorum};

@@ -19,8 +19,8 @@ pub struct Witnessed {
     pub size: u64,
     /// Each of them, in the order in which they were named.
     pub answers: Vec<Answered>,
-    /// Whether the quorum of the policy is there now, and who makes it up. Nothing without a policy, or when it asks for
-    /// nobody.
+    /// Whether the quorum of the policy is there now, and who makes it up. Nothing without a policy, or when it asks
+    /// for nobody.
     pub quorum: Option<(State, String)>,
 }
 

@@ -211,3 +211,46 @@ fn only_the_kinds_that_the_policy_asks_for_are_enough() {
         assert_eq!(held.verify(&held.bundle(), false).state, state, "{rule:?}");
     }
 }
+
+/// A receipt of the release, which is entry `index` of the log.
+fn judge(held: &Held, path: PathBuf, at: Option<i64>) -> Verdict {
+    let mut request = anchor::VerifyRequest::new(path);
+    request.policy = Some(held.at("keys/policy.toml"));
+    request.require_anchor = true;
+    request.at = at;
+    anchor::verify(&request).unwrap()
+}
+
+#[test]
+fn as_of_an_earlier_time_a_later_anchor_does_not_count() {
+    let Some(held) = Held::new() else { return };
+    held.submit();
+    held.trust("anchor = true");
+    let receipt = anchor::receipt(&held.at("log"), 1).unwrap();
+    fs::write(held.at("receipt.json"), receipt.to_json()).unwrap();
+    let now = keyset::now();
+    let verdict = judge(&held, held.at("receipt.json"), Some(now));
+    assert_eq!(verdict.state, State::Verified, "{verdict:#?}");
+    let verdict = judge(&held, held.at("receipt.json"), Some(now - 86_400));
+    assert_eq!(verdict.state, State::Unknown, "{verdict:#?}");
+    assert!(detail(&verdict, "anchor").contains("after the time judged by"), "{verdict:#?}");
+}
+
+#[test]
+fn an_anchor_of_a_log_that_changed_its_key_is_judged_by_the_key_that_signed() {
+    let Some(held) = Held::new() else { return };
+    held.submit();
+    held.trust("anchor = true");
+    let log = countermark::io::log::Log::open(&held.at("log")).unwrap();
+    let other = countermark::io::log::Log::create(&held.at("other"), Some(&log.verifier().name)).unwrap();
+    let policy = fs::read_to_string(held.at("keys/policy.toml")).unwrap();
+    let both = policy.replacen("[[log]]", &format!("[[log]]\nvkey = \"{}\"\n\n[[log]]", other.verifier()), 1);
+    assert_ne!(policy, both);
+    fs::write(held.at("keys/policy.toml"), both).unwrap();
+    let (size, _) = log.anchorable().unwrap();
+    let folder = held.at("log/anchors").join(size.to_string());
+    let anchor = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let anchor = anchor.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "json")).unwrap();
+    let verdict = judge(&held, anchor, None);
+    assert_eq!(verdict.state, State::Verified, "{verdict:#?}");
+}

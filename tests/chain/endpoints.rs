@@ -40,6 +40,10 @@ enum Fault {
     Html,
     /// Numbers with zeros in front.
     Sloppy,
+    /// Claims that there is no transaction, and that its nonce was used long ago.
+    Pushy,
+    /// Honest, and some blocks behind: no transaction, no nonce used.
+    Behind,
 }
 
 const ALL: [Fault; 10] = [
@@ -158,6 +162,11 @@ fn answer(mut stream: TcpStream, good: u16, fault: Fault, stop: &AtomicBool, sen
                 }
             }
         }
+        (Fault::Pushy, "eth_getTransactionCount") => *result = json!("0x7fffffff"),
+        (Fault::Behind, "eth_getTransactionCount") => *result = json!("0x0"),
+        (Fault::Pushy | Fault::Behind, "eth_getTransactionReceipt" | "eth_getTransactionByHash") => {
+            *result = Value::Null;
+        }
         (Fault::Blind, "eth_getTransactionReceipt" | "eth_getTransactionByHash") => *result = Value::Null,
         (Fault::Dear, "eth_getTransactionCount" | "eth_estimateGas") => *result = json!("0x7fffffff"),
         (Fault::Dear, "eth_getBlockByNumber") if result.is_object() => {
@@ -209,6 +218,23 @@ fn one_bad_node_of_three_is_outvoted() {
     }
 }
 
+/// One node lies and one is behind: that the nonce is gone and that the transaction is nowhere is said by different ones. A
+/// second transaction for the same checkpoint is not signed.
+#[test]
+fn a_liar_and_a_laggard_do_not_make_a_second_transaction() {
+    let Some(world) = World::new() else { return };
+    world.anvil.automine(false);
+    let job = world.submit(world.erc7053()).unwrap();
+    assert_eq!(job.state, State::Pending);
+    world.anvil.mine(1);
+    let (pushy, behind) = (Liar::start(&world.anvil, Fault::Pushy), Liar::start(&world.anvil, Fault::Behind));
+    let endpoints = vec![pushy.url(), behind.url(), world.anvil.url()];
+    let job = world.submit(Plan { endpoints, agree: NonZeroU32::new(2), ..world.erc7053() }).unwrap();
+    assert_eq!((job.state, world.signed(&job).len()), (State::Pending, 1), "{}", job.detail);
+    let job = world.submit(world.erc7053()).unwrap();
+    assert_eq!((job.state, world.signed(&job).len()), (State::Included, 1), "{}", job.detail);
+}
+
 /// When all must agree, one that does not stops everything, and is named.
 #[test]
 fn one_bad_node_of_two_that_must_agree_is_named() {
@@ -258,12 +284,15 @@ fn verification_counts_voices() {
         Nodes::of(&Policy { chains: vec![chain], ..Policy::default() }).unwrap()
     };
     let standing = |nodes: &Nodes, hash: &Word| nodes.standing(31337, number, hash);
-    let one = nodes(&[good.clone()], None);
+    let one = nodes(std::slice::from_ref(&good), None);
     let vouched = standing(&one, &hash).unwrap().unwrap();
     assert!(!vouched.is_final && vouched.source.contains("alone"), "{vouched:?}");
     assert_eq!(standing(&one, &Word::default()).unwrap(), None);
     assert_eq!(one.standing(1, number, &hash).unwrap(), None, "a chain that the policy does not name");
     world.anvil.mine(9);
+    // Within one verification a block is asked about once; the next one asks again.
+    assert!(!standing(&one, &hash).unwrap().unwrap().is_final);
+    let one = nodes(&[good.clone()], None);
     assert!(standing(&one, &hash).unwrap().unwrap().is_final);
     // Two liars of three outvote one good node: the number of voices is what the policy sets it to.
     let three = [good.clone(), liars[0].url(), liars[1].url()];

@@ -202,6 +202,9 @@ impl Stage {
             let word = if detection.detected { "detected" } else { "not detected" };
             let odds = odds(detection.report.log10_p);
             say(format_args!("{name:5} mark {BOLD}{word}{RESET}: {odds} (commitment {})", detection.commitment))?;
+            if let (true, Some(bound)) = (marked, &detection.committed_before) {
+                say(format_args!("      committed before {}: {}", bound.time, bound.source))?;
+            }
             if detection.detected != marked {
                 return Err(format!("the demo expected another answer for {name}; please report this").into());
             }

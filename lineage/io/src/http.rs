@@ -39,6 +39,15 @@ impl Answer {
     }
 }
 
+/// A URL for messages: paths, and names and passwords of users, may be secrets.
+pub(crate) fn shown(url: &str) -> String {
+    match Url::parse(url).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port()))) {
+        Some((host, Some(port))) => format!("{host}:{port}"),
+        Some((host, None)) => host,
+        None => "(not a URL)".to_owned(),
+    }
+}
+
 /// What happened on the way.
 struct Problem(String);
 
@@ -77,6 +86,7 @@ async fn exchange(
     timeout: Duration,
 ) -> Result<Answer, Problem> {
     let told = |error: reqwest::Error| {
+        let error = error.without_url();
         // The innermost cause says most: "connection refused" rather than "error sending request".
         let mut cause: &dyn std::error::Error = &error;
         while let Some(source) = cause.source() {
@@ -114,4 +124,19 @@ async fn exchange(
         bytes.extend_from_slice(&chunk);
     }
     Ok(Answer { status: answer.status().as_u16(), content_type, body: bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_in_urls_are_not_told() {
+        assert_eq!(shown("https://user:secret@node.example:8443/v3/secret?key=secret"), "node.example:8443");
+        for url in ["http://user:secret@127.0.0.1:1/secret?key=secret", "http://no-such-host.invalid/secret"] {
+            let request = Request { url, body: None, accept: None, at_most: 10, timeout: Duration::from_secs(5) };
+            let problem = send(&request).err().unwrap();
+            assert!(!problem.contains("secret"), "{problem}");
+        }
+    }
 }

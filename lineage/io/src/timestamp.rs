@@ -24,7 +24,7 @@ const HELP: &str = "check the URL of the authority and the network, or sign with
 /// # Errors
 /// [`Error::Refused`] when the authority cannot be reached, does not answer in time or refuses.
 pub fn request(url: &str, message: &[u8]) -> Result<Vec<u8>, Error> {
-    let refuse = |problem: String| Error::refused(Path::new(url), printable(&problem, 400), HELP);
+    let refuse = |problem: String| Error::refused(http::shown(url).as_ref(), printable(&problem, 400), HELP);
     let mut nonce = [0; 8];
     nonce.copy_from_slice(&crate::keys::random()[..8]);
     let query = Query { imprint: Hash::sha256(message).0, nonce: u64::from_be_bytes(nonce) };

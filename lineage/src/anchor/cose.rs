@@ -1,15 +1,16 @@
 //! The log's proofs for the COSE world: receipts (RFC 9942, tree RFC9162_SHA256) and transparent statements (RFC 9943).
 //!
 //! ```text
-//! 18([ << {1: -8, 4: key id, 15: {1: origin}, 395: 1} >>, {396: {-1: [ << [size, index, [hash, …]] >> ]}}, nil, signature ])
+//! 18([ << {1: -8, 4: key id, 15: {1: origin}, 395: 1} >>,
+//!      {396: {-1: [ << [size, index, [hash, …]] >> ]}}, nil, signature ])
 //! ```
 //!
 //! The payload is detached: the root that the proof leads to. A consistency receipt has label -2, and `[old size, size,
 //! [hash, …]]`. A statement is transparent once its unprotected header 394 holds receipts.
 //!
-//! A receipt says less than a C2SP proof: no witness has seen it, and its size and index are covered by the signature only
-//! as far as the root fixes them. So it is an export, and no verdict rests on it. A tree of one entry has no receipt, since
-//! its path would be empty.
+//! A receipt says less than a C2SP proof: no witness has seen it, and its size and index are covered by the signature
+//! only as far as the root fixes them. So it is an export, and no verdict rests on it. A tree of one entry has no
+//! receipt, since its path would be empty.
 
 use ed25519_dalek::{Signer as _, SigningKey};
 

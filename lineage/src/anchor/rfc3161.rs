@@ -43,8 +43,10 @@ pub fn check(token: &Token, of: &Commitment<'_>, trust: &Trust<'_>) -> Result<St
     }
     match rfc3161::verify(&token.token.0, message, &[], &roots) {
         Ok(stamp) => {
-            let source = format!("{} by its own clock", stamp.authority);
-            Ok(Standing::Bound(Bound { time: stamp.time, source, is_final: true }))
+            let off =
+                if stamp.accuracy > 0 { format!(", which may be {} s off", stamp.accuracy) } else { String::new() };
+            let source = format!("{} by its own clock{off}", stamp.authority);
+            Ok(Standing::Bound(Bound { time: stamp.time.saturating_add(stamp.accuracy), source, is_final: true }))
         }
         Err(error) => Ok(Standing::Unjudged(error.problem())),
     }

@@ -7,8 +7,8 @@
 //! <checkpoint>
 //! ```
 //!
-//! [`decide`] is the whole of a witness but its memory: the caller records the head that was accepted, durably and before
-//! anybody sees the answer, and lets nobody else decide about the same log meanwhile.
+//! [`decide`] is the whole of a witness but its memory: the caller records the head that was accepted, durably and
+//! before anybody sees the answer, and lets nobody else decide about the same log meanwhile.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 

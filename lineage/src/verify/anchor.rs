@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Examiner, Rows, Trust};
+use super::{Belief, Examiner, Rows, Trust};
 use crate::anchor::proof::{Place, Proof};
 use crate::anchor::{self, Anchor, Bound, Evidence, Standing, note};
 use crate::bundle::Bundle;
@@ -127,6 +127,7 @@ impl Anchors {
                 rows.add(&row, State::Invalid, "holds a checkpoint to which no proof here leads");
             } else if let Some(standing) = rows.attempt(&row, anchor::check(anchor, outside)) {
                 let standing = revoked_authority(anchor, trust).map_or(standing, Standing::Unjudged);
+                let standing = of_the_future(&standing, trust.now).map_or(standing, Standing::Unjudged);
                 anchors.0.entry(anchor.checkpoint.clone()).or_default().push((kind, standing));
             }
         }
@@ -154,6 +155,16 @@ pub(super) fn checkpoints(bundle: &Bundle) -> BTreeSet<String> {
     proofs.filter_map(|proof| note::without_others(&proof.checkpoint)).collect()
 }
 
+/// Why a bound does not count yet, if so: nothing was held by then when the verdict is asked for as of an earlier time.
+fn of_the_future(standing: &Standing, now: i64) -> Option<String> {
+    match standing {
+        Standing::Bound(bound) if bound.time > now.saturating_add(CLOCKS) => {
+            Some(format!("is of after the time judged by: {}, {}", rfc3339(bound.time), bound.source))
+        }
+        _ => None,
+    }
+}
+
 /// Why an authority's word no longer counts, if one of its certificates was revoked, by the policy or by a list.
 fn revoked_authority(anchor: &Anchor, trust: &Trust<'_>) -> Option<String> {
     let Evidence::Rfc3161(token) = &anchor.evidence else { return None };
@@ -165,6 +176,19 @@ fn revoked_authority(anchor: &Anchor, trust: &Trust<'_>) -> Option<String> {
         let reason = trust.revoked(&Target::Certificate(certificate))?;
         Some(format!("its authority's certificate {} was {reason}", certificate.short()))
     })
+}
+
+/// The earliest time before which a checkpoint existed, by these anchors and as a verdict would have it.
+pub fn held_since(anchors: &[Anchor], checkpoint: &str, belief: &Belief<'_>) -> Option<(AnchorKind, Bound)> {
+    let (no_policy, mut rows) = (Policy::default(), Rows::default());
+    let trust = Trust::new(belief, &no_policy, &[], &mut rows);
+    let outside = anchor::Trust { policy: trust.policy, blocks: belief.blocks };
+    let judged = Anchors::judge(anchors, &[checkpoint.to_owned()].into(), &outside, &trust, &mut rows);
+    let bounds = judged.of(checkpoint).into_iter().filter_map(|(kind, standing)| match standing {
+        Standing::Bound(bound) => Some((kind, bound.clone())),
+        Standing::Pending(_) | Standing::Unjudged(_) => None,
+    });
+    bounds.min_by_key(|(_, bound)| bound.time)
 }
 
 fn told(bound: &Bound) -> String {

@@ -1,8 +1,8 @@
 //! Which logs the policy believes, and whether as many witnesses saw a checkpoint as it asks for.
 //!
-//! A log shows its own signature to everybody; only witnesses show that everybody sees the same log. So a log that stands
-//! in the policy's `tlog_policy` needs the quorum wherever one of its proofs is believed, also when it stands in `[[log]]`
-//! as well.
+//! A log shows its own signature to everybody; only witnesses show that everybody sees the same log. So a log that
+//! stands in the policy's `tlog_policy` needs the quorum wherever one of its proofs is believed, also when it stands in
+//! `[[log]]` as well.
 
 use super::Rows;
 use super::trust::CLOCK_SKEW;
@@ -14,8 +14,8 @@ use crate::credential::policy::Policy;
 use crate::graph::statement::rfc3339;
 use crate::verdict::State;
 
-/// What the policy says of a log whose proof holds, under a checkpoint whose signature by the log was checked: `verified`
-/// when it knows the log and the quorum of its witnesses is there at `now`, in Unix seconds.
+/// What the policy says of a log whose proof holds, under a checkpoint whose signature by the log was checked:
+/// `verified` when it knows the log and the quorum of its witnesses is there at `now`, in Unix seconds.
 pub fn log_trust(policy: &Policy, log: &VerifierKey, checkpoint: &str, now: i64) -> (State, String) {
     let (state, trust) = log_known(policy, log);
     match quorum_for(policy, log).and_then(|asked| quorum(asked, checkpoint, now)) {
@@ -52,7 +52,8 @@ fn quorum_for<'a>(policy: &'a Policy, log: &VerifierKey) -> Option<&'a TlogPolic
     policy.tlog_policy.as_ref().filter(|asked| asked.lists(log))
 }
 
-/// Counts the witnesses that cosigned a checkpoint by `now`: `verified` when the quorum is there, `unknown` when it is not,
+/// Counts the witnesses that cosigned a checkpoint by `now`: `verified` when the quorum is there, `unknown` when it is
+/// not,
 /// `invalid` when a line of a known witness is wrong. `None` when nobody is asked for and nobody known signed.
 pub fn quorum(asked: &TlogPolicy, checkpoint: &str, now: i64) -> Option<(State, String)> {
     let latest = u64::try_from(now.saturating_add(CLOCK_SKEW)).unwrap_or(0);

@@ -1,4 +1,5 @@
-//! A block of a real node, kept in `block.json` with what the node and `cast` say of it: the oracle when no node is there.
+//! A block of a real node, kept in `block.json` with what the node and `cast` say of it: the oracle when no node is
+//! there.
 
 use countermark_lineage::anchor::evm::header::Header;
 use countermark_lineage::anchor::evm::hex::{self, Address, Word};

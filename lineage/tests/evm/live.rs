@@ -1,5 +1,5 @@
-//! Blocks of a live node. `eval "$(fixtures/services/chain.sh)"` sets `COUNTERMARK_ANVIL` and `COUNTERMARK_CAST`; without
-//! them these tests say that they were skipped.
+//! Blocks of a live node. `eval "$(fixtures/services/chain.sh)"` sets `COUNTERMARK_ANVIL` and `COUNTERMARK_CAST`;
+//! without them these tests say that they were skipped.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,5 @@
-//! Proofs of events and transactions of a block: of a real chain's block, of blocks that anybody can make, of a live node.
+//! Proofs of events and transactions of a block: of a real chain's block, of blocks that anybody can make, of a live
+//! node.
 
 mod block;
 mod captured;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countermark::anchor;
+use countermark::io::anchor::State;
 use countermark::io::log::Log;
+use countermark::lineage::credential::policy::AnchorKind;
 
 use super::submit::table;
 use crate::args::Format;
@@ -61,6 +63,16 @@ pub fn policy(args: &Policy) -> Result<u8> {
         return Err("the log has no anchor on a chain\nhelp: countermark anchor submit LOG --evm URL …".into());
     }
     print::line(entries.trim_end())?;
+    let is_block = |kind| matches!(kind, AnchorKind::Evm | AnchorKind::Eas | AnchorKind::Calldata);
+    let is_open = |report: &anchor::Report| is_block(report.kind) && report.state == State::Included;
+    let open = anchor::status(&args.log)?.iter().filter(|report| is_open(report)).count();
+    if open > 0 {
+        eprintln!(
+            "warning: {open} of the blocks are not final yet, and whoever pins one says that it stays\n\
+             help: `countermark anchor upgrade {}` says when they are",
+            args.log.display()
+        );
+    }
     Ok(0)
 }
 

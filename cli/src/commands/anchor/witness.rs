@@ -43,7 +43,8 @@ Examples:
   countermark anchor witness ask log --witness witness.example/w1+20324abe+BCms...=https://witness.example/w1
 Then: countermark anchor upgrade LOG FILE..., which proves releases anew under a checkpoint that was cosigned.
 Exit codes: 0 the quorum is there (without --policy: everybody cosigned), 3 it is not,
-1 somebody has seen more of this log than is here, or another one: an older copy was restored, or its key is used elsewhere.")]
+1 somebody has seen more of this log than is here, or another one: an older copy was restored, or its key is used
+elsewhere.")]
 struct Ask {
     #[arg(value_name = "LOG")]
     log: PathBuf,
@@ -79,8 +80,8 @@ struct AddLog {
 
 /// Cosign checkpoints of the logs that are watched, over HTTP, until stopped
 ///
-/// Prints the verifier key and the URL once it answers. What was cosigned is on disk before anybody sees it, so it may be
-/// killed at any time. Put it behind a web server that speaks TLS.
+/// Prints the verifier key and the URL once it answers. What was cosigned is on disk before anybody sees it, so it may
+/// be killed at any time. Put it behind a web server that speaks TLS.
 #[derive(Args)]
 struct Serve {
     #[arg(value_name = "DIR")]

@@ -9,7 +9,7 @@ use countermark_lineage::graph::statement::rfc3339;
 use serde::{Deserialize, Serialize};
 
 use super::{State, Step};
-use crate::{Error, timestamp};
+use crate::{Error, http, timestamp};
 
 /// Whom to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ impl Authority {
     pub(super) fn step(&mut self, checkpoint: &str, _state: State) -> Result<Step, Error> {
         let token = rfc3161::tidy(&timestamp::request(&self.url, checkpoint.as_bytes())?)?;
         let time = rfc3161::verify_without_root(&token, checkpoint.as_bytes())?;
-        let detail = format!("{} by the clock of {}", rfc3339(time), self.url);
+        let detail = format!("{} by the clock of {}", rfc3339(time), http::shown(&self.url));
         let evidence = Some(Evidence::Rfc3161(Token { token: Bytes(token) }));
         Ok(Step { state: State::Final, detail, evidence })
     }

@@ -93,7 +93,7 @@ impl Headers {
             let set = url.set_username(user).and_then(|()| url.set_password(Some(password)));
             set.map_err(|()| Error::refused(path, "cannot be sent with this URL", HELP))?;
         }
-        let refuse = |problem: String| Error::refused(Path::new(&self.url), problem, HELP);
+        let refuse = |problem: String| Error::refused(http::shown(&self.url).as_ref(), problem, HELP);
         let tip = call(&url, "getblockcount", json!([])).map_err(refuse)?;
         let tip = tip.as_u64().ok_or_else(|| refuse("getblockcount does not answer with a number".to_owned()))?;
         Ok(Chain { speech: Speech::Rpc(url), tip })

@@ -263,7 +263,10 @@ pub fn watch(
             }
         }
     }
-    save(state, &Seen { vkey: log.to_string(), checkpoint: note })?;
+    // Another look at the same log may have seen more meanwhile, and that must not be forgotten.
+    if load(state, log)?.is_none_or(|(known, _)| known.size <= head.size) {
+        save(state, &Seen { vkey: log.to_string(), checkpoint: note })?;
+    }
     report.state = Finding::Consistent;
     let entries = |count: u64| format!("{count} {}", if count == 1 { "entry" } else { "entries" });
     report.detail = match &report.seen {
@@ -406,5 +409,28 @@ fn audit(source: &Source, head: &Checkpoint, progress: &dyn Fn(u64, u64)) -> Res
     match root.unwrap_or_else(tree::empty_root) == head.root {
         true => Ok(()),
         false => Err(Failure::Wrong(format!("its entries do not lead to its head of {} entries", head.size))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Log;
+
+    #[test]
+    fn two_looks_at_once_do_not_forget_what_one_of_them_saw() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, state) = (folder.path().join("log"), folder.path().join("seen.json"));
+        let log = Log::create(&place, Some("log.example/provenance")).unwrap();
+        let source = Source { place: place.display().to_string(), timeout: Duration::from_secs(5) };
+        let look = |all, progress: &dyn Fn(u64, u64)| watch(&source, log.verifier(), &state, all, progress).unwrap();
+        // While the first one still reads entries, the log grows and somebody else looks.
+        let slow = look(true, &|_, _| {
+            log.append(&[b"one more"]).unwrap();
+            assert_eq!(look(false, &|_, _| ()).state, Finding::Consistent);
+        });
+        assert_eq!((slow.state, slow.head.unwrap().size), (Finding::Consistent, 1), "{}", slow.detail);
+        let seen = look(false, &|_, _| ()).seen.unwrap();
+        assert_eq!(seen.size, 2, "an older head came after the newer one");
     }
 }

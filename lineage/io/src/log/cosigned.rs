@@ -29,8 +29,8 @@ impl Log {
         Ok((Checkpoint::open(&note, &self.verifier)?, note))
     }
 
-    /// Adds the signature lines of `cosigned` to the published checkpoint, and keeps them with that size. False when another
-    /// checkpoint was published meanwhile: then they are kept with their size alone.
+    /// Adds the signature lines of `cosigned` to the published checkpoint, and keeps them with that size. False when
+    /// another checkpoint was published meanwhile: then they are kept with their size alone.
     ///
     /// # Errors
     /// When the note is not the log's, or nothing can be written.
@@ -62,7 +62,8 @@ impl Log {
         self.folder.join("anchors").join(size.to_string())
     }
 
-    /// The checkpoints that were kept with the lines of witnesses, as size and note, in order of size. Each is the log's.
+    /// The checkpoints that were kept with the lines of witnesses, as size and note, in order of size. Each is the
+    /// log's.
     ///
     /// # Errors
     /// When one cannot be read, or is not the log's.
@@ -85,7 +86,8 @@ impl Log {
         Ok(found)
     }
 
-    /// Proves that the log of `old` entries is the beginning of the one of `new`; nothing is to be proved of the empty log.
+    /// Proves that the log of `old` entries is the beginning of the one of `new`; nothing is to be proved of the empty
+    /// log.
     ///
     /// # Errors
     /// When the tiles do not hold both.
@@ -112,8 +114,8 @@ impl Log {
         size.map(Some).ok_or_else(|| Error::refused(&path, "does not begin with a size", "remove it and ask again"))
     }
 
-    /// Writes down the size that a witness says it has seen. One above the log's own means that a newer log was lost, or
-    /// that somebody else signs with its key: it signs nothing then.
+    /// Writes down the size that a witness says it has seen. One above the log's own means that a newer log was lost,
+    /// or that somebody else signs with its key: it signs nothing then.
     ///
     /// # Errors
     /// When that cannot be written.
@@ -144,7 +146,8 @@ impl Log {
         Ok(cose::consistency((&self.verifier, &self.key), &old, &head, &path)?)
     }
 
-    /// The entry at `index` as a transparent statement (RFC 9943): as it was logged, with its receipt beside its signature.
+    /// The entry at `index` as a transparent statement (RFC 9943): as it was logged, with its receipt beside its
+    /// signature.
     ///
     /// # Errors
     /// As [`Log::cose_receipt`].

@@ -47,7 +47,9 @@ impl Log {
             };
             if size > head.size {
                 let problem = format!("says that a witness has seen {size} entries; the log here holds {}", head.size);
-                return Err(Error::refused(&path, problem, HELP));
+                let help =
+                    format!("{HELP}. A witness may lie: ask it for the checkpoint, and remove the file if it has none");
+                return Err(Error::refused(&path, problem, &help));
             }
         }
         Ok(())

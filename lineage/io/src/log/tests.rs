@@ -414,7 +414,7 @@ fn threads_that_append_at_once_lose_nothing() {
                 let log = Log::open(&path).unwrap();
                 for number in 0..10 {
                     let entry = format!("{writer}-{number}").into_bytes();
-                    let range = log.append(&[entry.clone()]).unwrap();
+                    let range = log.append(std::slice::from_ref(&entry)).unwrap();
                     assert_eq!(log.entry(range.start).unwrap(), entry);
                 }
             });

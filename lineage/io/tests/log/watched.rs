@@ -364,7 +364,7 @@ fn a_state_of_another_log_or_a_damaged_one_is_not_overwritten() {
     scene.watch(false);
     let good = fs::read_to_string(scene.state()).unwrap();
     let source = Source { place: scene.url(), timeout: Duration::from_secs(2) };
-    let other = VerifierKey::new("other.example", scene.vkey.key.clone()).unwrap();
+    let other = VerifierKey::new("other.example", scene.vkey.key).unwrap();
     let error = watch(&source, &other, &scene.state(), false, &|_, _| ()).unwrap_err().to_string();
     assert!(error.contains("remembers another log"), "{error}");
     for text in ["", "{}", "[]", &good.replace("\\n6\\n", "\\n1\\n"), &good.replacen('{', "{\"x\":1,", 1)] {

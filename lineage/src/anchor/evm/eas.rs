@@ -1,4 +1,5 @@
-//! Time-stamps of the Ethereum Attestation Service: `event Timestamped(bytes32 indexed data, uint64 indexed timestamp)`.
+//! Time-stamps of the Ethereum Attestation Service: `event Timestamped(bytes32 indexed data, uint64 indexed
+//! timestamp)`.
 
 use super::hex::{Address, Fixed, Word};
 use super::receipt::Log;
@@ -74,10 +75,8 @@ mod tests {
         assert_eq!(topic().to_string(), "0x5aafceeb1c7ad58e4a84898bdee37c02c0fc46e7d24e6b60e8209449f183459f");
         assert_eq!(calldata(&of)[..4], [0x4d, 0x00, 0x30, 0x70]);
         assert_eq!(question(&of)[..4], [0xd4, 0x5c, 0x44, 0x35]);
-        let log = log(Fixed([1; 20]), 7, &of);
-        assert_eq!(
-            (find(&[log.clone()], log.address, 7, &of), find(&[log.clone()], log.address, 8, &of)),
-            (Some(0), None)
-        );
+        let logs = [log(Fixed([1; 20]), 7, &of)];
+        let at = |time| find(&logs, Fixed([1; 20]), time, &of);
+        assert_eq!((at(7), at(8)), (Some(0), None));
     }
 }

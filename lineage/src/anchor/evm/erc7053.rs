@@ -1,7 +1,7 @@
 //! Commits of ERC-7053: `event Commit(address indexed recorder, string indexed assetCid, string commitData)`.
 //!
-//! The asset is the checkpoint, under the CID of its SHA-256; the data is the checkpoint itself, so that the chain alone
-//! gives back what the log's operator signed.
+//! The asset is the checkpoint, under the CID of its SHA-256; the data is the checkpoint itself, so that the chain
+//! alone gives back what the log's operator signed.
 
 use super::hex::{Address, Word};
 use super::receipt::Log;

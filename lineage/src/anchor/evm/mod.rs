@@ -1,7 +1,7 @@
 //! Anchors in transactions of a chain with Ethereum's machine, checked without any node.
 //!
-//! The proof leads from a log event or a transaction through a Merkle-Patricia trie to one block header. What stays trusted
-//! is the hash of that header: nothing in it names the chain.
+//! The proof leads from a log event or a transaction through a Merkle-Patricia trie to one block header. What stays
+//! trusted is the hash of that header: nothing in it names the chain.
 
 pub mod abi;
 pub mod calldata;

@@ -1,4 +1,5 @@
-//! Merkle-Patricia tries (yellow paper, appendix D) whose keys are the RLP of 0, 1, 2 …: transactions and receipts of a block.
+//! Merkle-Patricia tries (yellow paper, appendix D) whose keys are the RLP of 0, 1, 2 …: transactions and receipts of
+//! a block.
 //!
 //! No key is the beginning of another, so that values stand in leaves alone, and a branch's seventeenth slot is empty.
 
@@ -82,7 +83,8 @@ enum Step<'a> {
     Hash([u8; 32]),
 }
 
-/// Goes through a node, and through those that stand in it, along the key. The depth is bounded by the depth of the RLP.
+/// Goes through a node, and through those that stand in it, along the key. The depth is bounded by the depth of the
+/// RLP.
 fn follow<'a>(node: &rlp::Item<'a>, key: &mut &[u8]) -> Result<Step<'a>, &'static str> {
     let items = node.list().ok_or("is no list")?;
     let child = match items {
@@ -290,8 +292,8 @@ mod tests {
         }
     }
 
-    /// A chain of nodes, each given what names the next, whose hashes are right: what an attacker with a chain of his own
-    /// can make.
+    /// A chain of nodes, each given what names the next, whose hashes are right: what an attacker with a chain of his
+    /// own can make.
     fn chain(makers: &[&dyn Fn(Vec<u8>) -> Vec<u8>]) -> (Word, Vec<Bytes>) {
         let mut nodes = vec![];
         let mut name = vec![];

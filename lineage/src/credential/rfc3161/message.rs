@@ -151,7 +151,7 @@ pub(super) struct OwnedImprint {
     pub hashed_message: OctetString,
 }
 
-/// How far the clock may be off. It is not used: what counts is the time that is stated.
+/// How far the clock may be off. For a signature the time that is stated counts; for an upper bound this comes on top.
 #[derive(Sequence)]
 pub(super) struct Accuracy {
     #[asn1(optional = "true")]
@@ -160,6 +160,14 @@ pub(super) struct Accuracy {
     millis: Option<u16>,
     #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
     micros: Option<u16>,
+}
+
+impl Accuracy {
+    /// In whole seconds, rounded up.
+    pub fn to_seconds(&self) -> i64 {
+        let rest = i64::from(self.millis.unwrap_or(0) > 0 || self.micros.unwrap_or(0) > 0);
+        i64::try_from(self.seconds.unwrap_or(0)).unwrap_or(i64::MAX).saturating_add(rest)
+    }
 }
 
 /// A GeneralizedTime, which may have a fraction here (2.4.2), as it stands in the token.

@@ -23,7 +23,7 @@ use super::c2pa::Refusal;
 use super::x509::signature::{self, HashFunction};
 use super::x509::{self, path};
 use crate::Error;
-use message::{Info, SigningCertificate};
+use message::{Accuracy, Info, SigningCertificate};
 
 /// The longest token that is parsed, in bytes. Real ones have 1 to 8 KiB.
 pub const MAX_TOKEN: usize = 64 << 10;
@@ -50,6 +50,8 @@ const RSA_WITH_HASH: [ObjectIdentifier; 3] = [
 pub struct Stamp {
     /// The stated time, in whole Unix seconds.
     pub time: i64,
+    /// By how many seconds the authority says that it may be off.
+    pub accuracy: i64,
     /// Who states it.
     pub authority: String,
     /// The given root that vouches for it.
@@ -179,7 +181,8 @@ fn check_path(token: &Token, anchors: &[Vec<u8>]) -> Result<Stamp, Refusal> {
     let pool = token.others.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
     let anchors: Vec<Certificate> = anchors.iter().filter_map(|der| x509::parse(der).ok()).collect();
     let root = path::anchored(&leaf, &pool, &anchors, token.time).map_err(|refusal| refusal.within("time-stamp"))?;
-    Ok(Stamp { time: token.time, authority: x509::subject(&leaf), root: x509::subject(root) })
+    let accuracy = token.info.accuracy.as_ref().map_or(0, Accuracy::to_seconds);
+    Ok(Stamp { time: token.time, accuracy, authority: x509::subject(&leaf), root: x509::subject(root) })
 }
 
 fn told(refusal: Refusal) -> Error {

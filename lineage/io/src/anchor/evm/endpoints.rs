@@ -4,10 +4,10 @@
 //! once, and nobody waits for the rest when enough have answered alike. What proves itself by its hash is taken from whoever
 //! has it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use countermark_lineage::anchor::evm::hex::Word;
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::rpc::{self, Fault, Quantity, SHORT};
 use crate::Error;
+use crate::http::shown;
 
 /// More nodes are asked by nobody.
 const MOST: usize = 32;
@@ -278,6 +279,34 @@ impl Endpoints {
         Err(self.refuse(problem, "try again later, or name other nodes"))
     }
 
+    /// Whether enough nodes say yes; false when so many say no that enough cannot. `ask` puts several questions to one node,
+    /// so that no answer is made up of what different nodes say.
+    ///
+    /// # Errors
+    /// When too few answer to tell.
+    pub(super) fn agree_that(
+        &self,
+        what: &str,
+        ask: impl Fn(&str) -> Result<bool, Fault> + Send + Sync + 'static,
+    ) -> Result<bool, Error> {
+        let (mut yes, mut no) = (0, 0);
+        let mut problem = format!("{} of {} must agree on {what}, and do not", self.agree, self.urls.len());
+        for voice in self.each(ask) {
+            match voice.said {
+                Ok(true) => yes += 1,
+                Ok(false) => no += 1,
+                Err(fault) => problem += &format!("; {}", self.told(voice.at, &fault)),
+            }
+            if yes >= self.agree {
+                return Ok(true);
+            }
+            if self.urls.len() - no < self.agree {
+                return Ok(false);
+            }
+        }
+        Err(self.refuse(problem, "try again later, or name other nodes"))
+    }
+
     /// What every node says, when all have answered.
     pub(super) fn all<T: DeserializeOwned + Send + 'static>(
         &self,
@@ -358,20 +387,19 @@ fn fresh(count: usize) -> Arc<Vec<AtomicU8>> {
     Arc::new((0..count).map(|_| AtomicU8::new(NEW)).collect())
 }
 
-/// A URL for messages: paths and names of users may be secrets.
-pub(super) fn shown(url: &str) -> String {
-    match Url::parse(url).ok().and_then(|url| Some((url.host_str()?.to_owned(), url.port()))) {
-        Some((host, Some(port))) => format!("{host}:{port}"),
-        Some((host, None)) => host,
-        None => "(not a URL)".to_owned(),
-    }
-}
-
 /// The nodes that a policy names for its chains.
 #[derive(Default)]
 pub struct Nodes {
     chains: Vec<(u64, Endpoints)>,
+    /// Blocks that were asked about, and what was said. Anybody can put blocks of his own into a bundle.
+    asked: Mutex<BTreeMap<(u64, u64, Word), Said>>,
 }
+
+/// What the nodes say of a block, or why that is not known: asking again would take as long again.
+type Said = Result<Option<BlockStanding>, (String, String)>;
+
+/// Blocks that are asked about at most: nodes count questions, and whoever verifies waits.
+const MOST_BLOCKS: usize = 100;
 
 impl Nodes {
     /// Of `[[chain]] endpoints` and `agree`.
@@ -384,7 +412,7 @@ impl Nodes {
             let endpoints = Endpoints::new(&chain.endpoints, chain.agree)?;
             Ok((chain.chain_id, Endpoints { chain_id: Some(chain.chain_id), ..endpoints }))
         });
-        Ok(Nodes { chains: chains.collect::<Result<_, Error>>()? })
+        Ok(Nodes { chains: chains.collect::<Result<_, Error>>()?, ..Nodes::default() })
     }
 }
 
@@ -396,11 +424,23 @@ impl Blocks for Nodes {
         hash: &Word,
     ) -> Result<Option<BlockStanding>, countermark_lineage::Error> {
         let Some((_, endpoints)) = self.chains.iter().find(|(known, _)| *known == chain_id) else { return Ok(None) };
-        endpoints.vouch(number, hash).map_err(|error| match error {
-            Error::Lineage(error) => error,
-            Error::Refused { path, problem, help } => countermark_lineage::Error::input(path, problem, help),
-            other => countermark_lineage::Error::input("endpoints", other.to_string(), "try again later"),
-        })
+        let unknown = |(problem, help): (String, String)| countermark_lineage::Error::input("endpoints", problem, help);
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let block = (chain_id, number, *hash);
+        if let Some(said) = asked.get(&block) {
+            return said.clone().map_err(unknown);
+        }
+        if asked.len() == MOST_BLOCKS {
+            let problem = format!("were asked about {MOST_BLOCKS} blocks, and are asked about no more");
+            let help = "verify what matters with a bundle of its own, or pin its block in the policy";
+            return Err(unknown((problem, help.to_owned())));
+        }
+        let said = endpoints.vouch(number, hash).map_err(|error| match error {
+            Error::Refused { path, problem, help } => (format!("{path}: {problem}"), help),
+            other => (other.to_string(), "try again later".to_owned()),
+        });
+        asked.insert(block, said.clone());
+        said.map_err(unknown)
     }
 }
 
@@ -421,7 +461,21 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_urls_are_not_told() {
-        assert_eq!(shown("https://user:secret@node.example:8443/v3/secret?key=secret"), "node.example:8443");
+    fn a_bundle_of_many_blocks_asks_about_few() {
+        let chain = r#"
+            schema = "countermark.dev/policy/v1"
+            [[chain]]
+            name = "local"
+            chain_id = 7
+            endpoints = ["http://127.0.0.1:1/"]
+        "#;
+        let policy = countermark_lineage::credential::policy::Policy::parse(chain).unwrap();
+        let nodes = Nodes::of(&policy).unwrap();
+        let ask = |number: u64| nodes.standing(7, number, &Word::default());
+        for number in 0..MOST_BLOCKS as u64 {
+            assert!(ask(number).unwrap_err().problem().contains("vouch for block"));
+        }
+        assert!(ask(1000).unwrap_err().problem().contains("asked about no more"));
+        assert!(ask(5).unwrap_err().problem().contains("vouch for block"), "what was said once is known");
     }
 }

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use super::block::{self, Place};
 use super::endpoints::{BlockName, Endpoints};
 use super::fees::{self, Fees, Offer};
-use super::rpc::{self, Data, Fault};
+use super::rpc::{self, Data, Fault, Quantity, SHORT};
 use super::signer::Account;
 use crate::Error;
 use crate::anchor::{Desk, Order, State, Step};
@@ -234,7 +234,15 @@ impl Work {
                     return Ok(step);
                 }
             }
-            return self.begin(checkpoint, endpoints, desk);
+            if self.is_replaced(last.nonce, endpoints)? {
+                return self.begin(checkpoint, endpoints, desk);
+            }
+            let detail = format!(
+                "nonce {} is used, and too few nodes say so and know none of what was sent for it; nothing new is signed \
+                 until they do",
+                last.nonce
+            );
+            return Ok(Step { state: State::Pending, detail, evidence: None });
         }
         let base = fees::base(endpoints)?;
         let is_next = count == last.nonce;
@@ -337,11 +345,15 @@ impl Work {
         Ok(sent)
     }
 
-    /// Sends what was signed to every node, and looks for it once.
+    /// Sends what was signed to every node, and looks for it.
     fn send(&mut self, checkpoint: &str, sent: &Sent, endpoints: &Endpoints) -> Result<Step, Error> {
         let told = broadcast(endpoints, &sent.raw.0);
-        if let Some(step) = self.look(checkpoint, endpoints)? {
-            return Ok(step);
+        // A chain that makes its blocks at once is a moment behind its answer all the same.
+        for pause in [0, 50, 100, 200] {
+            std::thread::sleep(Duration::from_millis(pause));
+            if let Some(step) = self.look(checkpoint, endpoints)? {
+                return Ok(step);
+            }
         }
         let Sent { hash, nonce, offer, .. } = sent;
         let known = told.taken.max(known(endpoints, hash));
@@ -405,6 +417,27 @@ impl Work {
              submit again"
         );
         Ok(Step { state: State::Failed, detail, evidence: None })
+    }
+
+    /// Whether something else used this nonce. Each node must say both: that it is gone, and that nothing of what was sent is
+    /// in a block. Otherwise one that lies and one that is behind would have the same checkpoint paid for twice.
+    fn is_replaced(&self, nonce: u64, endpoints: &Endpoints) -> Result<bool, Error> {
+        let recorder = self.recorder;
+        let hashes: Vec<Word> = self.sent.iter().map(|sent| sent.hash).collect();
+        endpoints.agree_that("whether the nonce was used by something else", move |url| {
+            let latest = json!([recorder, "latest"]);
+            let Quantity(count) = rpc::call(url, "eth_getTransactionCount", &latest, SHORT)?;
+            if count <= nonce {
+                return Ok(false);
+            }
+            for hash in &hashes {
+                let receipt: Option<Place> = rpc::call(url, "eth_getTransactionReceipt", &json!([hash]), SHORT)?;
+                if receipt.is_some() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
     }
 
     fn count(&self, endpoints: &Endpoints, at: &str) -> Result<u64, Error> {

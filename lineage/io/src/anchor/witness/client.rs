@@ -6,6 +6,7 @@ use std::time::Duration;
 use countermark_lineage::anchor::checkpoint::Checkpoint;
 use countermark_lineage::anchor::cosignature::{self, WitnessKey};
 use countermark_lineage::anchor::witness::{Request, SIZE_TYPE};
+use countermark_lineage::digest::tree;
 use countermark_lineage::verdict::printable;
 
 use crate::Error;
@@ -33,7 +34,8 @@ pub struct Asked {
 pub enum Reply {
     /// It cosigned at this time, in Unix seconds.
     Cosigned(u64),
-    /// It has seen more of this log than is here: an older copy was restored, or somebody else signs with the log's key.
+    /// It has seen more of this log than is here: an older copy was restored, or somebody else signs with the log's
+    /// key.
     Ahead(u64),
     /// It has seen another tree of this log.
     Forked(String),
@@ -161,7 +163,8 @@ fn send(url: &str, body: String) -> Result<Answer, String> {
 /// The size in an answer 409.
 fn recorded(answer: &Answer) -> Option<u64> {
     let text = std::str::from_utf8(&answer.body).ok()?.strip_suffix('\n')?;
-    let size: u64 = text.parse().ok().filter(|_| answer.content_type == SIZE_TYPE)?;
+    // No log has more, whatever a witness says that it has seen.
+    let size: u64 = text.parse().ok().filter(|size| answer.content_type == SIZE_TYPE && *size <= tree::MAX_SIZE)?;
     (size.to_string() == text).then_some(size)
 }
 

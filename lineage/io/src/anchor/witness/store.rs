@@ -6,8 +6,8 @@
 //! logs/<hex SHA-256 of the origin>.checkpoint    the last cosigned note, with its lines and ours
 //! ```
 //!
-//! One process serves the folder. A record is replaced by rename, and synced, before its cosignature leaves the machine;
-//! one that is there and cannot be read stops that log rather than beginning it anew.
+//! One process serves the folder. A record is replaced by rename, and synced, before its cosignature leaves the
+//! machine; one that is there and cannot be read stops that log rather than beginning it anew.
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
