@@ -16,7 +16,8 @@ fuzz_target!(|bytes: &[u8]| {
     let store_as_medium = store.to_vec();
     for asset in [
         Asset::Unseen,
-        Asset::Whole([0; 32]),
+        Asset::File([0; 32]),
+        Asset::Folder([0; 32]),
         Asset::Medium { format, source: &store_as_medium, found: Ok("assertion.dataHash.match") },
     ] {
         let judged = judge(store, &asset, Clock::default(), &nobody);
