@@ -292,7 +292,7 @@ fn verification_counts_voices() {
     world.anvil.mine(9);
     // Within one verification a block is asked about once; the next one asks again.
     assert!(!standing(&one, &hash).unwrap().unwrap().is_final);
-    let one = nodes(&[good.clone()], None);
+    let one = nodes(std::slice::from_ref(&good), None);
     assert!(standing(&one, &hash).unwrap().unwrap().is_final);
     // Two liars of three outvote one good node: the number of voices is what the policy sets it to.
     let three = [good.clone(), liars[0].url(), liars[1].url()];

@@ -7,7 +7,7 @@
 //! .state/anchors/<size>/<name>.json      private: the job, with what was asked of whom and how far it is
 //! ```
 //!
-//! A job is written down before anything leaves this machine, and every step can be repeated: [`advance`] asks what became
+//! A job is written down before anything leaves this machine, and every step can be repeated: [`Jobs::advance`] asks what became
 //! of it, and sends again what got lost.
 
 mod authority;
