@@ -338,7 +338,7 @@ fn receipt_cases(makers: &mut Makers<'_>, proof: &TimestampProof) -> Result<()> 
         &changed,
         "pinned",
         "unknown",
-        "is required and the file holds none",
+        "is required and none is there",
     )?;
     let mut changed = held.clone();
     changed.schema = "countermark.dev/receipt/v2".into();

@@ -21,7 +21,8 @@ impl Examiner<'_> {
     /// What nobody whom the policy knows vouches for proves nothing, and takes nothing away either.
     pub(super) fn anchor(&self, statement: &Statement, place: Option<&Place>, required: bool, rows: &mut Rows) {
         let judged = self.judged("", statement, place, rows);
-        conclude(self.policy, judged, &("the bundle", !self.anchors.is_empty()), required, rows);
+        let held = if self.anchors.is_empty() { "the bundle holds none" } else { "none of the bundle counts as one" };
+        conclude(self.policy, judged, held, required, rows);
     }
 
     /// Says what is known of the time of an ancestor's release: the earliest bound. None of it is asked for.
@@ -65,16 +66,15 @@ impl Examiner<'_> {
     }
 }
 
-/// Says what the anchors of one checkpoint come to, and whether what is asked for is among them. `given` says what was to
-/// hold some, and whether it does, if only of other checkpoints.
+/// Says what the anchors of one checkpoint come to, and whether what is asked for is among them. `held` says, where it is
+/// not, what was found instead.
 pub(super) fn conclude(
     policy: &Policy,
     judged: Vec<(AnchorKind, &Standing)>,
-    given: &(&str, bool),
+    held: &str,
     required: bool,
     rows: &mut Rows,
 ) {
-    let (holder, are_there) = given;
     let mut established = vec![];
     let mut others = vec![];
     for (kind, standing) in judged {
@@ -97,7 +97,6 @@ pub(super) fn conclude(
             rows.add("anchor", State::Verified, format!("one is enough{there}"));
         }
     } else if rule.is_required() || required {
-        let held = if *are_there { format!("none of {holder} counts as one") } else { format!("{holder} holds none") };
         rows.add("anchor", State::Unknown, format!("{needed} is required and {held}{there}"));
     } else if established.is_empty() {
         let detail = format!("none; the time rests on the signer's word and on the log{there}");
@@ -174,6 +173,8 @@ fn revoked_authority(anchor: &Anchor, trust: &Trust<'_>) -> Option<String> {
     let certificates = rfc3161::certificates(&token.token.0);
     certificates.iter().flat_map(|der| x509::fingerprints(der)).find_map(|certificate| {
         let reason = trust.revoked(&Target::Certificate(certificate))?;
+        // A list says itself that it revokes; a policy gives no more than the reason.
+        let reason = if reason.starts_with("revoked") { reason } else { format!("revoked: {reason}") };
         Some(format!("its authority's certificate {} was {reason}", certificate.short()))
     })
 }

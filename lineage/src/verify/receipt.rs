@@ -182,5 +182,6 @@ fn judge_anchors(
 ) {
     let outside = Outside { policy: trust.policy, blocks: request.belief.blocks };
     let judged = Anchors::judge(anchors, checkpoints, &outside, trust, rows);
-    conclude(trust.policy, judged.of(checkpoint), &("the file", !anchors.is_empty()), request.require_anchor, rows);
+    let held = if anchors.is_empty() { "none is there" } else { "none of the file counts as one" };
+    conclude(trust.policy, judged.of(checkpoint), held, request.require_anchor, rows);
 }
