@@ -3,6 +3,7 @@
 #[path = "../../lineage/io/tests/authority/mod.rs"]
 #[allow(dead_code)]
 mod authority;
+mod blocks;
 
 use std::fs;
 use std::path::PathBuf;

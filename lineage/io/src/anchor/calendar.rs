@@ -130,6 +130,12 @@ impl Calendars {
             self.keep(&proof, save)?;
             found = proof.search(chain.as_ref(), &mut warnings)?;
         }
+        if proof.tree.is_empty() {
+            self.keep(&proof, save)?;
+            let state = if state == State::Included { State::Dropped } else { State::Pending };
+            let detail = format!("what calendars said did not hold; they are asked again ({})", warnings.join("; "));
+            return Ok(Step { state, detail, evidence: None });
+        }
         let mut step = match (chain, found) {
             (Some(chain), Some((height, block))) => proof.held(&chain, height, block, checkpoint, &mut warnings)?,
             (None, _) => proof.waiting("name a node or explorer with --bitcoin to have it checked and kept"),
@@ -148,7 +154,13 @@ impl Calendars {
 
     /// Writes down what is known, whatever comes next.
     fn keep(&mut self, proof: &Proof, save: &mut dyn FnMut(&Self) -> Result<(), Error>) -> Result<(), Error> {
-        self.file = Some(Bytes(proof.to_bytes()));
+        if proof.tree.is_empty() {
+            // A tree that says nothing cannot be written. Nobody has taken the digest, whatever they said.
+            self.file = None;
+            self.answered.clear();
+        } else {
+            self.file = Some(Bytes(proof.to_bytes()));
+        }
         save(self)
     }
 

@@ -1,7 +1,7 @@
 //! A release whose log's checkpoint stands in a block of a chain: green by its policy, and by nothing less.
 
 #[allow(dead_code)]
-#[path = "../lineage/tests/evm/block.rs"]
+#[path = "../../lineage/tests/evm/block.rs"]
 mod block;
 
 use std::fs;
@@ -103,9 +103,9 @@ fn not_green_by_anything_less() {
     let verdict = release.judge(|bundle| bundle.anchors[0].evidence = Evidence::Evm(other));
     expect(&verdict, State::Invalid, "another asset");
     let verdict = release.judge(|bundle| bundle.anchors[0].checkpoint = "x\n1\n\n— x AAAA\n".to_owned());
-    expect(&verdict, State::Invalid, "to which no proof of the bundle leads");
+    expect(&verdict, State::Invalid, "to which no proof here leads");
     let verdict = release.judge(|bundle| bundle.anchors[0].checkpoint.push_str("— witness.example/w1 AAAAAAAA\n"));
-    expect(&verdict, State::Invalid, "other signatures");
+    expect(&verdict, State::Invalid, "to which no proof here leads");
     // A block from before the release.
     let mut early = Release::make();
     let of = Commitment::of(&early.checkpoint);
