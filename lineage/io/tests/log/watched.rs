@@ -441,7 +441,7 @@ fn hosts_that_never_stop() {
             );
         });
         if bad == "/checkpoint" {
-            in_time(&scene, &round, true, "redirected");
+            in_time(&scene, &round, true, "redirects too often");
         }
     }
 }
