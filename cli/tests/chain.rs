@@ -27,6 +27,8 @@ fn the_demo_stays_verified_when_the_chain_is_gone() {
     let (code, stdout, stderr) = countermark(at, &["demo", "--out", "demo", "--chain", &chain.url()]);
     assert_eq!(code, 0, "{stdout}{stderr}");
     assert!(stdout.contains("One transaction for all") && stdout.contains("included: block 2"), "{stdout}");
+    assert!(!stdout.contains(" 0 → "), "every bundle has a size: {stdout}");
+    assert!(stdout.contains("committed before 20"), "{stdout}");
     // The contract, and one transaction for everything.
     assert_eq!(chain.nonce("0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"), 2);
     drop(chain);

@@ -240,7 +240,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let local = from_file_url(path)?;
     let file = regular(local.as_deref().unwrap_or(path))?;
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path, "check that it is a file"))?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io(path, "check that it is a file"))?;
     if bytes.len() as u64 > limit {
         return Err(Error::refused(path, format!("is above {limit} bytes"), "is this the right file?"));
     }

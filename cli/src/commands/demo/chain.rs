@@ -10,6 +10,7 @@ use countermark::io::anchor::{Order, State};
 use countermark::io::files;
 use countermark::io::log::Log;
 use countermark::lineage::anchor::evm::hex::Address;
+use countermark::lineage::bundle::MAX_BUNDLE;
 
 use super::{Stage, say, step, write};
 use crate::print::Result;
@@ -113,12 +114,12 @@ impl Stage {
         )?;
         for name in ["data", "tune", "base", "model", "child"] {
             let path = self.bundle(name);
-            let before = files::read(&path, u64::MAX)?.len();
+            let before = files::read(&path, MAX_BUNDLE)?.len();
             anchor::attach(&self.path("log"), &path)?;
             let bundle = self.read_bundle(name)?;
             let anchors: usize =
                 bundle.anchors.iter().map(|anchor| serde_json::to_vec(anchor).map_or(0, |json| json.len())).sum();
-            let after = files::read(&path, u64::MAX)?.len();
+            let after = files::read(&path, MAX_BUNDLE)?.len();
             say(format_args!("{name:5} {before:>6} → {after:>6} bytes; its receipt from the chain has {anchors}"))?;
         }
         anchor::attach(&self.path("log"), &self.path("keys/marks"))?;
